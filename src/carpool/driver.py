@@ -1,0 +1,77 @@
+"""All that a database must answer to be pooled."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Protocol, TypeVar
+
+C = TypeVar("C")
+
+
+class Driver(Protocol[C]):
+    """Opens, judges, cleans and closes the connections (of type `C`) of one database.
+
+    A pool calls it from many threads at once, but never two methods at once for one connection.
+    `look`, `settle` and `begin_reset` are on the request's path: they must neither wait for the
+    server nor block. Connections must be weakly referenceable.
+    """
+
+    @property
+    def name(self) -> str:
+        """For logs and errors: the database and who connects to it, never a secret."""
+
+    @property
+    def key(self) -> Hashable:
+        """The connection parameters: drivers with equal keys may share a pool."""
+
+    def connect(self) -> C:
+        """Open a connection; may take long. Raises the database module's errors."""
+
+    def close(self, connection: C) -> None:
+        """End the session, cancelling what still runs in it, and return when it is gone.
+
+        Bounded to a few seconds. Raises nothing.
+        """
+
+    def look(self, connection: C) -> bool:
+        """Tell without a round trip whether an idle connection still seems usable."""
+
+    def ping(self, connection: C) -> None:
+        """Ask the server for an answer; raises if none comes."""
+
+    def settle(self, connection: C) -> bool:
+        """Note that a lease has ended; tell without a round trip whether it left no trace.
+
+        From here on cursors of that lease are refused. False sends the connection to
+        `broken` and, if that is false too, through a reset.
+        """
+
+    def broken(self, connection: C) -> bool:
+        """Tell without a round trip whether the connection is beyond a reset."""
+
+    def in_transaction(self, connection: C) -> bool:
+        """Tell without a round trip whether a transaction is open."""
+
+    def adopt(self, connection: C) -> bool:
+        """Take what has been done to the session so far as its set-up, no longer as a trace.
+
+        Tells whether there was any: such a set-up has to be done again after a reset.
+        """
+
+    def begin_reset(self, connection: C, *, everything: bool) -> bool:
+        """Start to end the transaction and, with `everything`, to clear the session's state.
+
+        Tells whether the server now has all it needs, so that only an answer is to be read.
+        """
+
+    def finish_reset(self, connection: C, timeout: float) -> None:
+        """Complete a reset within `timeout` seconds; raises if that fails."""
+
+    def disown(self, connection: C, *, quiescent: bool) -> None:
+        """In a forked child: drop the parent's connection without a word to the server.
+
+        `quiescent` says that no thread of the parent was using it at the fork.
+        """
+
+    def no_room(self, error: BaseException) -> bool:
+        """Tell whether a failed connect means: server up, no free connection slot."""
