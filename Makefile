@@ -1,0 +1,67 @@
+# Everything a developer does here; `make` alone lists it. Needs make (GNU 3.81 or newer), Python
+# 3.11 or newer, and pip's way to a package index. The path of the checkout must have no spaces.
+#
+# Variables: PYTHON=/path/to/python3  DJANGO=5.2  VENV=folder  ARGS="more arguments for pytest"
+
+VENV   = .venv
+PYTHON =
+DJANGO =
+ARGS   =
+BIN    = $(VENV)/bin
+BUILD  = @support/build-venv "$(VENV)" "$(PYTHON)" "$(DJANGO)"
+
+.DEFAULT_GOAL = help
+.NOTPARALLEL:
+.PHONY: help venv test lint pytest format test-matrix test-django test-django-quick \
+        demo demo-site bench-pool constraints clean
+
+help: ## this list
+	@echo "make ..."
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
+
+demo: ## a real site on a real PostgreSQL, first with stock Django, then with carpool
+	$(BUILD) dev
+	@$(BIN)/python -m examples.demo $(ARGS)
+
+demo-site: ## the same site, left up for you to look at
+	$(BUILD) dev
+	@$(BIN)/python -m examples.demo --site $(ARGS)
+
+test: lint pytest ## all checks: ruff, mypy, pytest
+
+lint: venv ## ruff and mypy
+	@echo "-- ruff check";          $(BIN)/ruff check --quiet
+	@echo "-- ruff format --check"; $(BIN)/ruff format --check --quiet
+	@echo "-- mypy --strict";       $(BIN)/mypy --strict
+
+pytest: venv ## the tests alone
+	@$(BIN)/python --version; $(BIN)/python -m pytest $(ARGS)
+
+format: venv ## format the code and mend what ruff can
+	@$(BIN)/ruff check --fix; $(BIN)/ruff format
+
+test-matrix: ## the tests with every supported pair of Python and Django that is present
+	$(BUILD) dev
+	@MAKE="$(MAKE)" $(BIN)/python -m support.matrix
+
+test-django: ## Django's own test suite, with stock Django and with carpool
+	$(BUILD) dev
+	@$(BIN)/python -m support.django_suite $(ARGS)
+
+test-django-quick: ## the parts of it that bear on connections, under five minutes
+	$(BUILD) dev
+	@$(BIN)/python -m support.django_suite --quick $(ARGS)
+
+bench-pool: ## what acquire and release cost, beside other pools
+	$(BUILD) dev bench
+	@$(BIN)/python -m benchmarks.pool $(ARGS)
+
+venv: ## the virtual environment that all of these use
+	$(BUILD) dev
+
+constraints: ## renew constraints.txt with the newest versions
+	@support/renew-constraints
+
+clean: ## remove all that these commands made
+	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
