@@ -1,0 +1,1 @@
+"""Django sites and programmes that show carpool at work."""

@@ -1,0 +1,1 @@
+"""A small bicycle shop: the example site of django-carpool."""
