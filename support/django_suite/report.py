@@ -1,0 +1,60 @@
+"""What the run prints at its end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from support.django_suite.comparison import Comparison, Verdict
+    from support.django_suite.outcomes import Outcome
+
+_TAIL = 15  # lines of a traceback
+_ROW = "{:<34} {:>7} {:>7} {:>8} {:>8}   {:>7} {:>7} {:>8} {:>8}"
+
+
+def table(comparison: Comparison, engine: str) -> Iterator[str]:
+    """Yield a table of one run: a row for each group of tests, and the sum."""
+    yield f"\n{comparison.run:<34} {'stock Django':^33}   {engine:^33}"
+    yield _ROW.format("", *("passed", "failed", "skipped", "seconds") * 2)
+    groups = comparison.groups()
+    for name, (stock, ours) in groups.items():
+        yield _ROW.format(name, *_figures(stock), *_figures(ours))
+    if len(groups) > 1:
+        both = comparison.stock.values(), comparison.ours.values()
+        yield _ROW.format("together", *(figure for side in both for figure in _figures(side)))
+
+
+def _figures(outcomes: Iterable[Outcome]) -> tuple[int, int, int, str]:
+    outcomes = list(outcomes)
+    count = Counter(outcome.verdict for outcome in outcomes)
+    seconds = sum(outcome.seconds for outcome in outcomes)
+    return count["passed"], count["failed"], count["skipped"], f"{seconds:.1f}"
+
+
+def regressions(verdict: Verdict) -> Iterator[str]:
+    """Yield each regression with the end of its traceback."""
+    for run, test, outcome in verdict.regressions:
+        yield f"\n{outcome.verdict.upper()}, but not with stock Django, in run {run!r}: {test}"
+        yield from (f"    {line}" for line in outcome.detail.splitlines()[-_TAIL:])
+
+
+def differences(verdict: Verdict, accepted: Mapping[str, str]) -> Iterator[str]:
+    """Yield the accepted differences with their reasons, and those to be taken off the list."""
+    for test in sorted(set(verdict.accepted)):
+        yield f"Accepted difference: {test}: {accepted[test]}"
+    for test in sorted(set(verdict.outdated)):
+        yield f"OUTDATED: {test} passes: take it off the accepted differences (plan.py)"
+
+
+def failing_with_both(comparisons: Iterable[Comparison]) -> list[str]:
+    """Return the tests that fail with stock Django as well, one line each."""
+    return [f"{c.run}: {test}" for c in comparisons for test in c.failing_with_both()]
+
+
+def closing_line(verdict: Verdict, engine: str) -> str:
+    """Return the sum of it all."""
+    failed = len(verdict.regressions) + len(set(verdict.outdated))
+    return f"Django's own tests with {engine}: {verdict.kept} passed, {failed} failed"
