@@ -100,7 +100,6 @@ class Pages(TestCase):
             assert self.client.get(f"/admin/shop/{model}/").status_code == 200
         style = self.client.get("/static/admin/css/base.css")
         assert b"body" in style.getvalue()
-        style.close()
 
 
 class LastPiece(TransactionTestCase):

@@ -1,0 +1,31 @@
+"""A bar on a terminal, lines in a log."""
+
+import shutil
+import sys
+
+WIDTH = 24
+
+
+class Progress:
+    def __init__(self, total):
+        self.done, self.total = 0, total
+
+    def say(self, text):
+        """Print a line that stays."""
+        self.clear()
+        print(text, flush=True)
+
+    def step(self, text):
+        """Announce the step that begins now."""
+        if sys.stdout.isatty():
+            full = WIDTH * self.done // self.total
+            line = f"[{'#' * full}{'.' * (WIDTH - full)}] {text}"
+            print(f"\r\x1b[K{line[: shutil.get_terminal_size().columns - 1]}", end="", flush=True)
+        else:
+            print(f"[{self.done + 1:2}/{self.total}] {text}", flush=True)
+        self.done += 1
+
+    def clear(self):
+        """Take the bar away."""
+        if sys.stdout.isatty():
+            print("\r\x1b[K", end="", flush=True)

@@ -1,0 +1,79 @@
+"""The table at the end, and what it means."""
+
+import os
+import platform
+from importlib.metadata import version
+
+from examples.demo.measure import CLIENTS
+from examples.demo.site import THREADS, WORKERS
+
+HEAD = (
+    (
+        "",
+        "requests/s",
+        "lowest to",
+        "median",
+        "99 %",
+        "CPU ms/",
+        "requests",
+        "statements",
+        "connections",
+    ),
+    ("", "", "highest", "ms", "ms", "request", "in all", "per request", "opened"),
+)
+
+
+def table(results):
+    """Return the lines of the table: one row for each contender."""
+    rows = [*HEAD, *(row(result) for result in results)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join([first.ljust(widths[0]), *map(str.rjust, rest, widths[1:])]).rstrip()
+        for first, *rest in rows
+    ]
+
+
+def row(result):
+    rates = result.all("rate")
+    return (
+        result.contender.title,
+        f"{result.middle('rate'):,.0f}",
+        f"{min(rates):,.0f} to {max(rates):,.0f}",
+        f"{result.middle('median'):.1f}",
+        f"{result.middle('slow'):.1f}",
+        f"{result.middle('cpu'):.2f}",
+        f"{result.requests:,}",
+        f"{result.statements / result.requests:.6g}",
+        f"{result.connections:,}",
+    )
+
+
+def failures(results):
+    """Return a line for each contender that gave another answer than the one expected."""
+    return [
+        f"{result.contender.title}: {sum(result.failures.values())} of {result.requests} requests"
+        f" failed: {', '.join(f'{status} x {n}' for status, n in result.failures.items())}"
+        f"\nThe end of its log:\n{result.log}"
+        for result in results
+        if result.failures
+    ]
+
+
+def setting(server):
+    """Return what ran on what."""
+    [[postgresql]] = server.query("SHOW server_version")
+    packages = ", ".join(f"{name} {version(name)}" for name in ("Django", "psycopg", "gunicorn"))
+    return (
+        f"PostgreSQL {postgresql}, Python {platform.python_version()}, {packages};"
+        f" {WORKERS} workers x {THREADS} threads, {CLIENTS} clients, {os.cpu_count()} processors"
+    )
+
+
+def explanation(rounds, seconds):
+    return f"""\
+{rounds} x {seconds:g} s for each, taking turns; the figures are medians. Clients, workers, server
+share this machine; the server does not flush to disk: the rows compare with each other, here
+and now, and with nothing else. Requests, statements and connections include the warming up; the
+last two are counted by PostgreSQL. Setting up a new connection can take a statement of its own.
+"persistent" is stock Django with CONN_MAX_AGE=600: each thread keeps a connection for itself.
+To look longer: python -m examples.demo --rounds 9 --seconds 10"""
