@@ -75,7 +75,7 @@ def test_of_two_runs_the_worse_outcome_counts():
 @pytest.mark.parametrize("ours", [{"a.T.test": FAILED}, {"a.T.test": SKIPPED}, {}])
 def test_a_test_that_only_stock_django_passes_is_a_regression(ours):
     verdict = judge([compare({"a.T.test": PASSED}, ours)], ())
-    assert [test for _, test, _ in verdict.regressions] == ["a.T.test"]
+    assert [regression.test for regression in verdict.regressions] == ["a.T.test"]
     assert not verdict.good
 
 
@@ -132,6 +132,22 @@ def test_the_table_counts_by_the_first_part_of_the_name():
     assert rows["a"] == ["2", "0", "0", "2.0", "1", "0", "0", "0.0"]
     assert rows["b"] == ["0", "0", "1", "0.0", "0", "1", "0", "0.0"]
     assert rows["together"] == ["2", "0", "1", "2.0", "1", "1", "0", "0.0"]
+
+
+def test_regressions_that_end_alike_show_one_traceback():
+    stock = {"a.T.one": PASSED, "a.T.two": PASSED, "a.T.three": PASSED}
+    ours = {"a.T.one": FAILED, "a.T.two": FAILED, "a.T.three": SKIPPED}
+    verdict = judge([compare(stock, ours)], ())
+    assert list(report.regressions(verdict)) == [
+        "",
+        "FAILED, not so with stock: a.T.one [serial]",
+        "FAILED, not so with stock: a.T.two [serial]",
+        "    Traceback",
+        "    AssertionError: 1 != 2",
+        "",
+        "SKIPPED, not so with stock: a.T.three [serial]",
+        "    no such feature",
+    ]
 
 
 def test_the_closing_line_counts_regressions_and_outdated_entries():

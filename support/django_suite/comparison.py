@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from support.django_suite.outcomes import MISSING, Outcome, Outcomes
 
@@ -70,12 +70,20 @@ class Comparison:
         return Outcome("missing", next(failures, MISSING.detail))
 
 
+class Regression(NamedTuple):
+    """A test that is worse with the engine under test, and what became of it."""
+
+    run: str
+    test: str
+    outcome: Outcome
+
+
 @dataclass
 class Verdict:
     """The regressions of all runs, after the accepted differences are taken out."""
 
     kept: int = 0
-    regressions: list[tuple[str, str, Outcome]] = field(default_factory=list)  # run, test, ours
+    regressions: list[Regression] = field(default_factory=list)
     accepted: list[str] = field(default_factory=list)
     outdated: list[str] = field(default_factory=list)  # accepted, but no longer different
 
@@ -94,7 +102,7 @@ def judge(comparisons: Iterable[Comparison], accepted: Collection[str]) -> Verdi
         verdict.accepted += [test for test in lost if test in accepted]
         verdict.outdated += [test for test in kept if test in accepted]
         verdict.regressions += [
-            (comparison.run, test, outcome)
+            Regression(comparison.run, test, outcome)
             for test, outcome in lost.items()
             if test not in accepted
         ]

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from support.django_suite.comparison import Comparison, Verdict
+    from support.django_suite.comparison import Comparison, Regression, Verdict
     from support.django_suite.outcomes import Outcome
 
-_TAIL = 15  # lines of a traceback
+_TAIL = 20  # lines of a traceback
 _ROW = "{:<34} {:>7} {:>7} {:>8} {:>8}   {:>7} {:>7} {:>8} {:>8}"
 
 
@@ -35,10 +35,20 @@ def _figures(outcomes: Iterable[Outcome]) -> tuple[int, int, int, str]:
 
 
 def regressions(verdict: Verdict) -> Iterator[str]:
-    """Yield each regression with the end of its traceback."""
-    for run, test, outcome in verdict.regressions:
-        yield f"\n{outcome.verdict.upper()}, but not with stock Django, in run {run!r}: {test}"
-        yield from (f"    {line}" for line in outcome.detail.splitlines()[-_TAIL:])
+    """Yield each regression, once the end of its traceback for those that end alike."""
+    alike: dict[tuple[str, str], list[Regression]] = {}
+    for regression in verdict.regressions:
+        outcome = regression.outcome
+        alike.setdefault((outcome.verdict, _last_line(outcome)), []).append(regression)
+    for (became, _), group in alike.items():
+        yield ""
+        for regression in group:
+            yield f"{became.upper()}, not so with stock: {regression.test} [{regression.run}]"
+        yield from (f"    {line}" for line in group[0].outcome.detail.splitlines()[-_TAIL:])
+
+
+def _last_line(outcome: Outcome) -> str:
+    return outcome.detail.rstrip().rpartition("\n")[2]
 
 
 def differences(verdict: Verdict, accepted: Mapping[str, str]) -> Iterator[str]:
