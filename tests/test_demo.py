@@ -17,6 +17,7 @@ import pytest
 
 from examples.demo.contenders import CARPOOL, CONTENDERS
 from examples.demo.measure import Result, rotated
+from examples.demo.progress import Progress
 from examples.demo.report import failures
 from examples.demo.site import THREADS, WORKERS
 from support.servers import PostgreSQL
@@ -37,7 +38,7 @@ def temporary():
 
 
 def environment(temporary):
-    return os.environ | {"TMPDIR": str(temporary), "PYTHONUNBUFFERED": "1"}
+    return os.environ | {"TMPDIR": str(temporary)}
 
 
 def run(temporary, *command, **more):
@@ -129,8 +130,7 @@ def test_without_a_terminal_every_step_is_a_line(report):
     [
         (signal.SIGINT, "Starting PostgreSQL"),
         (signal.SIGTERM, "Filling the shop"),
-        (signal.SIGINT, "carpool starts and warms up"),
-        (signal.SIGTERM, "stock Django, round 1"),
+        (signal.SIGTERM, "persistent starts and warms up"),
         (signal.SIGINT, "carpool, round 1"),
     ],
 )
@@ -166,6 +166,13 @@ def test_the_site_stays_up_until_ctrl_c(temporary):
     assert status == 0
     assert re.search(r"The shop is at +http://127\.0\.0\.1:\d+/\n", output)
     assert re.search(r"Name and password +admin, \S{12}\n", output)
+    assert_nothing_left(temporary)
+
+
+def test_a_killed_demo_is_cleaned_up_by_its_guards(temporary):
+    # They hold the other end of the pipe: its end means that they are done.
+    status, _ = interrupt(temporary, signal.SIGKILL, "End with", "--site", "--port", "0")
+    assert status == -signal.SIGKILL
     assert_nothing_left(temporary)
 
 
@@ -237,6 +244,16 @@ def test_failures_are_listed_with_the_end_of_the_log():
     assert failures([good, bad]) == [
         "carpool: 3 of 6 requests failed: 500 x 2, TimeoutError x 1\nThe end of its log:\nthe log"
     ]
+
+
+def test_on_a_terminal_the_bar_is_one_line_that_goes_away(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    progress = Progress(2)
+    progress.step("first")
+    progress.step("second")
+    progress.clear()
+    bars = [f"\r\x1b[K[{'.' * 24}] first", f"\r\x1b[K[{'#' * 12}{'.' * 12}] second"]
+    assert capsys.readouterr().out == "".join([*bars, "\r\x1b[K"])
 
 
 def test_each_contender_is_first_in_its_turn():

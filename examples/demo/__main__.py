@@ -26,13 +26,14 @@ SERVER = {
 def main():
     options = arguments()
     signals.install()
+    sys.stdout.reconfigure(line_buffering=True)  # a log shows each line when it is written
     try:
         return visit(options) if options.site else measure(options)
     except (DemoError, ServerError) as error:
         print(f"\nThe demo failed: {error}", file=sys.stderr)
         return 1
     except signals.Interrupted as end:
-        print(f"\n{end}: everything is stopped and removed.", flush=True)
+        print(f"\n{end}: everything is stopped and removed.")
         return 0 if options.site and end.number == signal.SIGINT else 128 + end.number
 
 
@@ -61,9 +62,7 @@ def positive(kind):
 def shop_server(say, **fill):
     """Run PostgreSQL with a filled database `shop`."""
     say("Starting PostgreSQL ...")
-    with signals.held():
-        server = PostgreSQL.start(**SERVER)
-    try:
+    with signals.whole(lambda: PostgreSQL.start(**SERVER)) as server:
         server.query("CREATE EXTENSION pg_stat_statements")
         server.create_database("shop")
         say("Filling the shop ...")
@@ -72,9 +71,6 @@ def shop_server(say, **fill):
         manage(environment, "fill", *(f"--{name}={value}" for name, value in fill.items()))
         server.wait_for_sessions(0, dbname="shop")
         yield server
-    finally:
-        with signals.held():
-            server.stop()
 
 
 def measure(options):
@@ -96,21 +92,23 @@ def measure(options):
 
 def visit(options):
     with listen(options.port) as listener, shop_server(print) as server:
-        password = secrets.token_urlsafe(9)
         environment = CARPOOL.environment(server.django(NAME="shop"))
-        admin = {"DJANGO_SUPERUSER_PASSWORD": password}
-        manage(
-            environment | admin,
-            *("createsuperuser", "--noinput", "--username=admin", "--email=admin@example.org"),
-        )
-        with signals.held():
-            site = Site(environment, listener)
-        with site:
+        password = make_admin(environment)
+        with signals.whole(lambda: Site(environment, listener)) as site:
             site.wait_until_ready()
             url = f"http://127.0.0.1:{site.port}/"
             print(f"\nThe shop is at     {url}\nIts admin is at    {url}admin/")
-            print(f"Name and password  admin, {password}\nEnd with           Ctrl-C", flush=True)
+            print(f"Name and password  admin, {password}\nEnd with           Ctrl-C")
             signal.pause()
+
+
+def make_admin(environment):
+    """Let `admin` into the admin; return the password."""
+    password = secrets.token_urlsafe(9)
+    environment = environment | {"DJANGO_SUPERUSER_PASSWORD": password}
+    mail = "--email=admin@example.org"
+    manage(environment, "createsuperuser", "--noinput", "--username=admin", mail)
+    return password
 
 
 if __name__ == "__main__":

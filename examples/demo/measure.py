@@ -87,8 +87,7 @@ def open_site(server, name, result, stack):
     copy = database(name, result.contender)
     server.query(f"CREATE DATABASE {copy} TEMPLATE shop")
     environment = result.contender.environment(server.django(NAME=copy))
-    with signals.held():
-        site = stack.enter_context(Site(environment, listen()))
+    site = stack.enter_context(signals.whole(lambda: Site(environment, listen())))
     result.statuses[site.wait_until_ready(WORKLOADS[name].request(Random(0)))] += 1
     return site
 

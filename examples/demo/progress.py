@@ -13,7 +13,7 @@ class Progress:
     def say(self, text):
         """Print a line that stays."""
         self.clear()
-        print(text, flush=True)
+        print(text)
 
     def step(self, text):
         """Announce the step that begins now."""
@@ -22,7 +22,7 @@ class Progress:
             line = f"[{'#' * full}{'.' * (WIDTH - full)}] {text}"
             print(f"\r\x1b[K{line[: shutil.get_terminal_size().columns - 1]}", end="", flush=True)
         else:
-            print(f"[{self.done + 1:2}/{self.total}] {text}", flush=True)
+            print(f"[{self.done + 1:2}/{self.total}] {text}")
         self.done += 1
 
     def clear(self):

@@ -7,25 +7,22 @@ from importlib.metadata import version
 from examples.demo.measure import CLIENTS
 from examples.demo.site import THREADS, WORKERS
 
-HEAD = (
-    (
-        "",
-        "requests/s",
-        "lowest to",
-        "median",
-        "99 %",
-        "CPU ms/",
-        "requests",
-        "statements",
-        "connections",
-    ),
-    ("", "", "highest", "ms", "ms", "request", "in all", "per request", "opened"),
+HEADS = (
+    ("", ""),
+    ("requests/s", ""),
+    ("lowest to", "highest"),
+    ("median", "ms"),
+    ("99 %", "ms"),
+    ("CPU ms/", "request"),
+    ("requests", "in all"),
+    ("statements", "per request"),
+    ("connections", "opened"),
 )
 
 
 def table(results):
     """Return the lines of the table: one row for each contender."""
-    rows = [*HEAD, *(row(result) for result in results)]
+    rows = [*zip(*HEADS, strict=True), *map(row, results)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join([first.ljust(widths[0]), *map(str.rjust, rest, widths[1:])]).rstrip()

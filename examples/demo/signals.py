@@ -2,9 +2,9 @@
 starting or stopping something, so that nothing is started which nobody stops."""
 
 import signal
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
-WATCHED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+WATCHED = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(BaseException):
@@ -45,3 +45,16 @@ def held():
         _held -= 1
     if _caught and not before and not _held:
         raise Interrupted(_caught)
+
+
+@contextmanager
+def whole(start):
+    """Enter the context that `start` returns, and leave it, without being interrupted."""
+    stack = ExitStack()
+    try:
+        with held():
+            entered = stack.enter_context(start())
+        yield entered
+    finally:
+        with held():
+            stack.close()

@@ -99,20 +99,24 @@ class Site:
         return self
 
     def __exit__(self, *_exc):
-        with signals.held():
-            self.stop()
+        self.stop()
 
     def wait_until_ready(self, request=FRONT_PAGE):
         """Wait for the answer to a first request; return its status."""
         status = ask(self.port, request)
         if not status.startswith("2"):
-            raise DemoError(f"the shop did not come up ({status}). Its log ends:\n{self.tail()}")
+            raise self.error(f"did not come up ({status})")
         return status
 
     def cpu(self):
         """Return the processor time that the workers have used, user and system, in seconds."""
+        if self.gunicorn.poll() is not None:
+            raise self.error("ended by itself")
         workers = psutil.Process(self.gunicorn.pid).children()
         return sum(sum(worker.cpu_times()[:2]) for worker in workers)
+
+    def error(self, what):
+        return DemoError(f"the shop {what}. Its log ends:\n{self.tail()}")
 
     def tail(self):
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-30:])

@@ -4,6 +4,7 @@ from os import environ
 
 DATABASES = {
     "default": {
+        # The one line that changes; stock Django has "django.db.backends.postgresql" here.
         "ENGINE": environ.get("SHOP_ENGINE", "carpool.postgresql"),
         "NAME": environ.get("SHOP_DB_NAME", "shop"),
         "USER": environ.get("SHOP_DB_USER", ""),
