@@ -44,7 +44,7 @@ def arguments():
     parser.add_argument("--site", action="store_true", help="leave the shop up until Ctrl-C")
     parser.add_argument("--port", type=int, default=8000, help="of the shop, with --site (8000)")
     parser.add_argument("--rounds", type=positive(int), default=3, help="for each contender (3)")
-    parser.add_argument("--seconds", type=positive(float), default=3, help="for each round (3)")
+    parser.add_argument("--seconds", type=positive(float), default=2.5, help="for each round (2.5)")
     return parser.parse_args()
 
 
