@@ -54,7 +54,8 @@ def test_the_first_failure_of_a_test_is_told_rather_than_those_that_follow():
 
 def test_a_test_that_does_not_end_has_failed_and_is_what_the_process_was_running():
     events = [event("start", "a.T.one"), event("stop", "a.T.one"), event("start", "a.T.two")]
-    assert outcomes.read(events)["a.T.two"].verdict == "failed"
+    assert outcomes.read(events)["a.T.two"].verdict == "running"
+    assert outcomes.ended(outcomes.read(events))["a.T.two"].verdict == "failed"
     assert outcomes.running(events) == "a.T.two"
     assert outcomes.running(events[:2]) is None
 

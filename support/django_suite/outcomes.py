@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 Outcomes = dict[str, "Outcome"]  # by the test's id
 
-_BY_WEIGHT = ("started", "passed", "skipped", "failed")
+_BY_WEIGHT = ("running", "passed", "skipped", "failed")
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ def read(events: Iterable[dict[str, Any]]) -> Outcomes:
     """Fold the events of one process, in their order, into one outcome per test.
 
     The worst event counts, as a test may fail in several of its subtests and again in its
-    clean-up. A test that never came to its end has failed.
+    clean-up. A test that has not come to its end is `running`.
     """
     found: Outcomes = {}
     starts: dict[str, float] = {}
@@ -37,11 +37,16 @@ def read(events: Iterable[dict[str, Any]]) -> Outcomes:
         test, kind = event["test"], event["event"]
         if kind == "start":
             starts[test] = event["time"]
-            found.setdefault(test, Outcome("started", "The test never came to its end."))
+            found.setdefault(test, Outcome("running"))
         elif kind == "stop":
             found[test] = _timed(found[test], event["time"] - starts[test])
         else:
             found[test] = _worse(found.get(test), Outcome(kind, event.get("detail", "")))
+    return found
+
+
+def ended(found: Outcomes) -> Outcomes:
+    """Return the outcomes for good: a test that is still `running` will never end."""
     return {test: _ended(outcome) for test, outcome in found.items()}
 
 
@@ -79,6 +84,5 @@ def _timed(outcome: Outcome, seconds: float) -> Outcome:
 
 
 def _ended(outcome: Outcome) -> Outcome:
-    if outcome.verdict == "started":
-        return Outcome("failed", outcome.detail, outcome.seconds)
-    return outcome
+    lost = Outcome("failed", "The test never came to its end.")
+    return lost if outcome.verdict == "running" else outcome

@@ -25,12 +25,16 @@ class Run:
 
 # What finds most faults of a pool, by experience, in little time.
 _CLOSE = ("backends", "transactions", "transaction_hooks", "servers", "async", "asgi.tests")
-_NEAR = ("test_utils", "db_utils", "basic")
-_FORKED = ("backends", "transactions", "transaction_hooks", "select_for_update", "test_utils")
+_NEAR = ("test_utils", "db_utils", "basic", "delete", "get_or_create", "introspection")
+_MORE = ("multiple_database", "raw_query")
+_FORKED = (
+    *("backends", "transactions", "transaction_hooks", "select_for_update", "test_utils"),
+    *("migrations.test_executor", "migrations.test_operations"),
+)
 _KEPT = ("basic", "transactions", "multiple_database", "migrations.test_executor")
 
 QUICK = (
-    Run("serial", (*_CLOSE, *_NEAR)),
+    Run("serial", (*_CLOSE, *_NEAR, *_MORE)),
     Run("two workers", _FORKED, ("--parallel=2",)),
 )
 FULL = (

@@ -66,7 +66,7 @@ class Execution:
                 hanging = self._watch(process)
             finally:
                 _kill_group(process)
-        found = self._outcomes()
+        found = outcomes.ended(self._outcomes())
         return found | {"the_run.ends_by_itself": self._ending(process.returncode, hanging, found)}
 
     def _watch(self, process: subprocess.Popen[bytes]) -> str:
@@ -91,8 +91,7 @@ class Execution:
 
     def _progress(self) -> str:
         counts = Counter(outcome.verdict for outcome in self._outcomes().values())
-        unfinished = len(self._running())
-        return f"{counts.total() - unfinished} tests, {counts['failed'] - unfinished} failed"
+        return f"{counts.total() - counts['running']} tests, {counts['failed']} failed"
 
     def _outcomes(self) -> Outcomes:
         found: Outcomes = {}
