@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Mapping
 
 C = TypeVar("C")
 
@@ -24,8 +26,11 @@ class Driver(Protocol[C]):
     def key(self) -> Hashable:
         """The connection parameters: drivers with equal keys may share a pool."""
 
-    def connect(self) -> C:
-        """Open a connection; may take long. Raises the database module's errors."""
+    def connect(self, overrides: Mapping[str, Any]) -> C:
+        """Open a connection, with `overrides` (fresh credentials) in place of its parameters.
+
+        May take long. Raises the database module's errors.
+        """
 
     def close(self, connection: C) -> None:
         """End the session, cancelling what still runs in it, and return when it is gone.
@@ -49,6 +54,12 @@ class Driver(Protocol[C]):
     def broken(self, connection: C) -> bool:
         """Tell without a round trip whether the connection is beyond a reset."""
 
+    def busy(self, connection: C) -> bool:
+        """Tell without a round trip whether a statement is under way."""
+
+    def commit(self, connection: C) -> None:
+        """Commit the open transaction."""
+
     def in_transaction(self, connection: C) -> bool:
         """Tell without a round trip whether a transaction is open."""
 
@@ -57,6 +68,12 @@ class Driver(Protocol[C]):
 
         Tells whether there was any: such a set-up has to be done again after a reset.
         """
+
+    def is_set_up(self, connection: C) -> bool:
+        """Tell whether `set_up_done` was called and still holds."""
+
+    def set_up_done(self, connection: C) -> None:
+        """Take what has been done to the session as its set-up, until a reset wipes it."""
 
     def begin_reset(self, connection: C, *, everything: bool) -> bool:
         """Start to end the transaction and, with `everything`, to clear the session's state.

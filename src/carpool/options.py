@@ -167,7 +167,10 @@ class Options:
         "(a dict): rotating passwords, IAM tokens",
     )
     mode: str = option(
-        "session", _one_of("session", "transaction", "statement"), "str", "how long an acquire lasts"
+        "session",
+        _one_of("session", "transaction", "statement"),
+        "str",
+        "how long an acquire lasts",
     )
     share: str = option(
         "process", _one_of("process", "host"), "str", "who shares the pool's connections"

@@ -1,0 +1,139 @@
+"""The threads that do a pool's background work: started at need, gone when there is nothing left."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from time import monotonic
+
+logger = logging.getLogger("carpool.pool")
+
+Task = Callable[[], object]
+PATIENCE = 5.0  # seconds for which a thread without work stays
+
+
+def _wake() -> None:
+    """Do nothing: the task that makes a thread look what there is to do."""
+
+
+class Crew:
+    """Runs tasks in up to `limit` daemon threads, and `sweep` whenever its pause is over.
+
+    `sweep()` does what has fallen due and returns the seconds until it wants to be called again,
+    or None when there is nothing left to look after. It is also called after every task, by the
+    thread that did it, which from then on is the keeper of the pauses.
+    An exception in either is logged and ends nothing.
+    """
+
+    def __init__(self, name: str, limit: int, sweep: Callable[[], float | None]) -> None:
+        self._name = name
+        self._limit = limit
+        self._sweep = sweep
+        self._tasks: SimpleQueue[Task] = SimpleQueue()
+        self._lock = threading.Lock()  # guards those below
+        self._threads: set[threading.Thread] = set()
+        self._keeper: threading.Thread | None = None
+        self._free = 0  # threads waiting for a task
+        self._stopping = False
+
+    def post(self, task: Task) -> None:
+        """Leave a task for a thread that is there already. Reentrant: safe in a finalizer."""
+        self._tasks.put(task)
+
+    def submit(self, task: Task) -> None:
+        """Leave a task and see to it that there is a thread for it.
+
+        Where no thread can be started (at the interpreter's end), the caller does the work.
+        """
+        self._tasks.put(task)
+        if not self._staff():
+            self._do_the_rest()
+
+    def _staff(self) -> bool:
+        """Start a thread if work waits and none is free for it; tells whether there is one."""
+        with self._lock:
+            enough = self._keeper and self._free >= self._tasks.qsize()
+            if self._stopping or enough or len(self._threads) >= self._limit:
+                return True
+            thread = threading.Thread(target=self._work, name=self._name, daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # no more threads: at shutdown, or at a limit of the system
+                return bool(self._threads)
+            self._threads.add(thread)
+            self._keeper = self._keeper or thread
+            return True
+
+    def stop(self, timeout: float) -> None:
+        """End the threads once they have done what they are at, waiting up to `timeout` seconds."""
+        deadline = monotonic() + timeout
+        with self._lock:
+            self._stopping = True
+            threads = [each for each in self._threads if each is not threading.current_thread()]
+        for _ in threads:
+            self._tasks.put(_wake)
+        for thread in threads:
+            thread.join(max(0.0, deadline - monotonic()))
+
+    def resume(self) -> None:
+        """Work again after `stop`."""
+        with self._lock:
+            self._stopping = False
+        if not self._tasks.empty():
+            self.submit(_wake)
+
+    def finish(self, timeout: float) -> None:
+        """End the threads and do here what they have left undone. Later tasks start new ones."""
+        self.stop(timeout)
+        self._do_the_rest()
+        with self._lock:
+            self._stopping = False
+
+    def _do_the_rest(self) -> None:
+        while (task := self._next(0.0)) is not None:
+            self._safely(task)
+
+    def _work(self) -> None:
+        me = threading.current_thread()
+        pause: float | None = PATIENCE
+        while not self._leaves(me, pause):
+            if self._keeper is me:
+                pause = self._safely(self._sweep)
+            task = self._next(PATIENCE if pause is None else pause)
+            if task is not None:
+                self._safely(task)
+                pause = PATIENCE
+                self._keeper = me
+            elif self._keeper is not me:
+                pause = None
+
+    def _next(self, pause: float) -> Task | None:
+        with self._lock:
+            self._free += 1
+        try:
+            return self._tasks.get(block=pause > 0, timeout=pause or None)
+        except Empty:
+            return None
+        finally:
+            with self._lock:
+                self._free -= 1
+
+    def _leaves(self, me: threading.Thread, pause: float | None) -> bool:
+        """Sign off, unless there is still something to do."""
+        with self._lock:
+            if not self._stopping and (pause is not None or not self._tasks.empty()):
+                return False
+            self._threads.discard(me)
+            if self._keeper is me:
+                self._keeper = None
+            return True
+
+    def _safely(self, task: Task) -> float | None:
+        try:
+            result = task()
+        except BaseException:
+            logger.exception("%s: background work failed", self._name)
+            return PATIENCE
+        return result if isinstance(result, float) else None

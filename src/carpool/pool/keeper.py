@@ -1,0 +1,206 @@
+"""Upkeep: resets, pings, renewal, shrinking, leak warnings, attempts to reach a lost server."""
+
+from __future__ import annotations
+
+import logging
+from time import monotonic
+from typing import Generic, TypeVar
+
+from carpool.driver import Driver
+from carpool.options import Options
+from carpool.pool import decide, leaks
+from carpool.pool.crew import Crew
+from carpool.pool.decide import Upkeep
+from carpool.pool.entry import Entry
+from carpool.pool.ledger import Ledger
+from carpool.pool.opener import Opener
+
+C = TypeVar("C")
+logger = logging.getLogger("carpool.pool")
+RESET_TIMEOUT = 5.0  # seconds that a worker grants a reset
+
+
+class Keeper(Generic[C]):
+    """Looks after the connections that nobody uses, in the pool's workers."""
+
+    def __init__(
+        self,
+        driver: Driver[C],
+        options: Options,
+        ledger: Ledger[C],
+        crew: Crew,
+        opener: Opener[C],
+    ) -> None:
+        self._driver = driver
+        self._options = options
+        self._ledger = ledger
+        self._crew = crew
+        self._opener = opener
+
+    # ------------------------------------------------------------------- resets
+
+    def give_back(self, entry: Entry[C], connection: C, *, clean: bool) -> None:
+        """Take a connection back whose lease is over, resetting it as the options want."""
+        how = self._options.reset
+        if callable(how):
+            self._crew.submit(lambda: self._reset_by(how, entry, connection))
+        elif how == "always" or (how == "auto" and not clean):
+            self._begin_reset(entry, connection, everything=True)
+        elif not self._driver.in_transaction(connection):
+            self._driver.adopt(connection)  # what was done to the session is wanted to stay
+            self._return(entry, connection)
+        elif how == "rollback":
+            self._begin_reset(entry, connection, everything=False)
+        else:
+            self._opener.discard(entry, connection, "transaction")
+
+    def _begin_reset(self, entry: Entry[C], connection: C, *, everything: bool) -> None:
+        try:
+            sent = self._driver.begin_reset(connection, everything=everything)
+        except Exception as error:  # noqa: BLE001 - a connection one cannot reset is closed
+            self._give_up(entry, connection, error)
+            return
+        with self._ledger.lock:
+            self._ledger.tally.resets += 1
+        entry.resetting = True
+        if sent:
+            self._return(entry, connection)  # the next to acquire it, or a sweep, reads the answer
+        else:
+            self._crew.submit(lambda: self._finish_in_worker(entry, connection))
+
+    def _finish_in_worker(self, entry: Entry[C], connection: C) -> None:
+        try:
+            self.finish_reset(entry, connection, RESET_TIMEOUT)
+        except Exception as error:  # noqa: BLE001 - see above
+            self._give_up(entry, connection, error)
+        else:
+            self._return(entry, connection)
+
+    def finish_reset(self, entry: Entry[C], connection: C, timeout: float) -> None:
+        """Complete the reset of an entry that is one's own; raises if it fails."""
+        self._driver.finish_reset(connection, timeout)
+        entry.resetting = False
+        if entry.set_up and self._options.configure:
+            self._options.configure(connection)
+            self._driver.adopt(connection)
+
+    def _reset_by(self, reset: object, entry: Entry[C], connection: C) -> None:
+        assert callable(reset)
+        try:
+            reset(connection)
+            if self._driver.in_transaction(connection):
+                raise RuntimeError("the pool's 'reset' left a transaction open")  # noqa: TRY301
+            self._driver.adopt(connection)
+        except Exception as error:  # noqa: BLE001 - see above
+            self._give_up(entry, connection, error)
+        else:
+            self._return(entry, connection)
+
+    def _give_up(self, entry: Entry[C], connection: C, error: Exception) -> None:
+        logger.warning("%s: a reset failed, closing: %s", self._ledger.name, error)
+        self._opener.discard(entry, connection, "reset failed")
+
+    def _return(self, entry: Entry[C], connection: C) -> None:
+        """End a lease: the connection is idle from now on."""
+        entry.since = monotonic()
+        entry.check_at = entry.since + self._options.check_after
+        self._put(entry, connection)
+
+    def _put(self, entry: Entry[C], connection: C, *, last: bool = False) -> None:
+        entry.connection = connection
+        if not self._ledger.put(entry, last=last):
+            self._opener.discard(entry, entry.take(), "drained")
+
+    # -------------------------------------------------------------------- sweep
+
+    def sweep(self) -> float | None:
+        """Do what has fallen due; returns the seconds until the next look, None: nothing to keep."""
+        now = monotonic()
+        for entry in self._ledger.resetting.copy():
+            if self._ledger.take(entry):
+                self._finish_in_worker(entry, entry.take())
+        for entry in self._ledger.idle.copy():
+            self._look_after(entry, now)
+        self._watch_leases(now)
+        self._opener.order()
+        if self._probe(now):
+            self._opener.open_reserved()
+        return self._pause(monotonic())
+
+    def _look_after(self, entry: Entry[C], now: float) -> None:
+        facts = decide.IdleFacts(
+            retire=entry.retire_at - now,
+            renew=entry.due_at - now,
+            shrink=entry.since + self._options.max_idle - now,
+            ping=entry.check_at - now,
+        )
+        need = decide.upkeep(facts, spare=self._ledger.open > self._ledger.min_size)
+        if need is Upkeep.NOTHING or not self._ledger.take(entry):
+            return
+        if need is Upkeep.PING:
+            self.ping(entry)
+        elif need is Upkeep.RENEW:
+            self._put(entry, entry.take())
+            self.renew(entry)
+        else:
+            reason = "idle" if need is Upkeep.CLOSE_IDLE else "lifetime"
+            self._opener.discard(entry, entry.take(), reason)
+
+    def ping(self, entry: Entry[C]) -> None:
+        """Ping an idle connection that is one's own; it goes back, or is closed."""
+        connection = entry.take()
+        try:
+            if not self._driver.look(connection):
+                raise ConnectionError("closed by the server or the network while idle")  # noqa: TRY301
+            self._driver.ping(connection)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the connection is of no use
+            logger.info("%s: dropping an idle connection: %s", self._ledger.name, error)
+            self._opener.discard(entry, connection, "broken")
+        else:
+            entry.check_at = monotonic() + self._options.check_after
+            self._put(entry, connection, last=True)
+
+    def renew(self, entry: Entry[C]) -> None:
+        """Replace a connection that nears the end of its life, opening the new one first.
+
+        Where `max_size` leaves no room for both, the old one goes first.
+        """
+        entry.due_at = entry.retire_at
+        if self._ledger.reserve_one(monotonic()) and not self._opener.open_reserved():
+            return  # the old one may serve until its time is over
+        for mine in self._ledger.retire([entry]):
+            self._opener.discard(mine, mine.take(), "lifetime")
+
+    def _watch_leases(self, now: float) -> None:
+        patience = self._options.leak_warning
+        for entry in self._ledger.leased.copy().values():
+            held = now - entry.since
+            if patience and held >= patience and not entry.warned:
+                leaks.warn(entry, self._ledger.name, held)
+                with self._ledger.lock:
+                    self._ledger.tally.leaks += 1
+
+    def _probe(self, now: float) -> bool:
+        """Decide whether to try by ourselves to reach a server that refused the last attempt."""
+        ledger = self._ledger
+        with ledger.lock:
+            due = ledger.circuit.probing(now, self._options.reconnect_timeout)
+            if not due or ledger.open or ledger.opening:
+                return False
+        return ledger.reserve_one(now)
+
+    def _pause(self, now: float) -> float | None:
+        ledger, options = self._ledger, self._options
+        with ledger.lock:
+            circuit = ledger.circuit
+            wanted = ledger.waiters or circuit.probing(now, options.reconnect_timeout)
+            if circuit.open(now) and wanted:
+                return max(decide.TICK_LEAST, circuit.retry_at - now)
+            if not (ledger.open or ledger.opening or ledger.closing or ledger.min_size):
+                return None
+        return decide.tick(
+            options.max_idle,
+            options.check_after,
+            options.leak_warning,
+            options.max_lifetime * decide.RENEW_SHARE,
+        )

@@ -1,0 +1,334 @@
+"""Where every connection of a pool is, who waits for one, and every move from place to place.
+
+What guards what
+----------------
+`idle`, `resetting` and `leased` are two deques and a dict, whose single operations are atomic;
+taking an entry out of one of them makes it one's own. So an acquire that finds an idle
+connection, and a release that nobody waits for, take no lock: they are safe in finalizers and
+signal handlers, and an exception thrown into them at any point loses no slot (a connection that
+dies is noticed by its weak reference).
+
+`lock` guards everything else: the waiters, the counts, the tally, the circuit. Nothing that can
+block is done under it.
+
+The two meet in one rule. A waiter is listed first and looks for an idle connection then; a
+release puts its connection into `idle` first and looks for waiters then. Whatever the
+interleaving, one of them sees the other: no lost wake-up. (`retire_at` follows the same rule:
+`retire` dates the entries first and takes them out of `idle` then, a release looks at the date
+once more after it has put its entry there.)
+"""
+
+from __future__ import annotations
+
+import copy
+import weakref
+from collections import deque
+from threading import Event, Lock
+from typing import Generic, TypeVar
+
+from carpool.errors import PoolClosed, PoolTimeout, PoolUnavailable, TooManyRequests
+from carpool.options import Options
+from carpool.pool import decide
+from carpool.pool.circuit import Circuit
+from carpool.pool.entry import Entry, Ref, Waiter
+from carpool.pool.stats import Snapshot, Tally
+
+C = TypeVar("C")
+
+
+def _own(error: BaseException) -> BaseException:
+    """Give each who is told of an error a copy of their own: a raise writes its traceback there."""
+    try:
+        mine = copy.copy(error)
+    except Exception:  # noqa: BLE001 - an exception class that cannot be copied
+        return error
+    return mine if type(mine) is type(error) and mine.args == error.args else error
+
+
+class Ledger(Generic[C]):
+    """The state of one pool and its transitions. Does no I/O, starts no thread, asks no clock."""
+
+    def __init__(self, name: str, options: Options) -> None:
+        self.name = name
+        self.max_waiting = options.max_waiting
+        self.idle: deque[Entry[C]] = deque()  # the one used last is at the right end
+        self.resetting: deque[Entry[C]] = deque()  # the oldest is at the left end
+        self.leased: dict[int, Entry[C]] = {}  # by the connection's id
+        self.lock = Lock()
+        self.min_size, self.max_size = options.min_size, options.max_size
+        self.waiters: deque[Waiter[C]] = deque()
+        self.open = self.opening = self.closing = 0
+        self.refs: set[Ref[C]] = set()  # one for every open connection
+        self.entries: weakref.WeakSet[Entry[C]] = weakref.WeakSet()  # the same, for their counts
+        self.generation = 0  # drains so far
+        self.closed = False
+        self.tally = Tally()
+        self.circuit = Circuit()
+        self.filled = Event()  # `min_size` connections have been open
+
+    # ------------------------------------------------------------------ waiters
+
+    def enlist(self, waiter: Waiter[C], now: float) -> None:
+        """Queue up. Raises what refuses the request: `PoolClosed` and its like."""
+        with self.lock:
+            refusal = self._refusal(now)
+            if refusal:
+                self.tally.request_errors += 1
+                raise refusal
+            self.tally.queued += 1
+            self.circuit.wanted_at = now
+            self.waiters.append(waiter)
+            self._match()
+
+    def enlist_again(self, waiter: Waiter[C]) -> None:
+        """Queue up at the head: what had been given turned out to be dead."""
+        with self.lock:
+            self.waiters.appendleft(waiter)
+            self._match()
+            if self.closed:
+                self._fail_all(PoolClosed(f"the pool {self.name} is closed"))
+
+    def _refusal(self, now: float) -> Exception | None:
+        if self.closed:
+            return PoolClosed(f"the pool {self.name} is closed")
+        if self.idle or self.resetting:
+            return None
+        if self.max_waiting and len(self.waiters) >= self.max_waiting:
+            return TooManyRequests(
+                f"{self.max_waiting} requests are waiting for a connection to {self.name} "
+                f"already, which is 'max_waiting'; {self._snapshot()}"
+            )
+        if not (self.open or self.opening) and self.circuit.open(now):
+            refusal = PoolUnavailable(
+                f"the last {self.circuit.failures} attempts to connect to {self.name} failed, "
+                f"the next is due in {self.circuit.retry_at - now:.1f} s; {self._snapshot()}"
+            )
+            refusal.__cause__ = self.circuit.error
+            return refusal
+        return None
+
+    def too_late(self, waiter: Waiter[C], timeout: float) -> Entry[C]:
+        """Leave the queue as time is up, unless an entry arrived at the last moment.
+
+        Raises `PoolTimeout`, or the error the waiter was given.
+        """
+        with self.lock:
+            if waiter.entry is not None:
+                return waiter.entry
+            self.tally.request_errors += 1
+            if waiter.error is not None:
+                raise waiter.error
+            self.waiters.remove(waiter)
+            message = f"no connection to {self.name} within {timeout:g} s; {self._snapshot()}"
+        raise PoolTimeout(message)
+
+    def withdraw(self, waiter: Waiter[C]) -> None:
+        """Leave the queue because the request itself is being abandoned."""
+        with self.lock:
+            if waiter in self.waiters:
+                self.waiters.remove(waiter)
+            entry, waiter.entry = waiter.entry, None
+        if entry is not None:
+            self.put(entry)
+
+    def _match(self) -> None:
+        """Hand what is idle to those who wait, first come, first served. Under the lock."""
+        while self.waiters:
+            try:
+                entry = self.idle.pop()
+            except IndexError:
+                try:
+                    entry = self.resetting.popleft()
+                except IndexError:
+                    return
+            self.waiters.popleft().give(entry)
+
+    def _fail_all(self, error: BaseException) -> None:
+        """Fail all who wait. Under the lock."""
+        while self.waiters:
+            self.waiters.popleft().fail(_own(error))
+
+    # ------------------------------------------------------- places of an entry
+
+    def put(self, entry: Entry[C], *, last: bool = False) -> bool:
+        """Put an entry that is one's own, its connection in it, where others find it.
+
+        `last`: to be used after the other idle ones. False: the entry has been retired
+        meanwhile and is still one's own, to be closed.
+        """
+        if entry.resetting:
+            self.resetting.append(entry)
+        elif last:
+            self.idle.appendleft(entry)
+        else:
+            self.idle.append(entry)
+        return self.reconsider(entry) if self.waiters or not entry.retire_at else True
+
+    def reconsider(self, entry: Entry[C]) -> bool:
+        """Do the second half of `put`: serve those who wait, or take a retired entry out again."""
+        if not entry.retire_at and self.take(entry):
+            return False
+        with self.lock:
+            self._match()
+        return True
+
+    def take(self, entry: Entry[C]) -> bool:
+        """Make an idle entry one's own; False when somebody else was faster."""
+        for place in (self.idle, self.resetting):
+            try:
+                place.remove(entry)
+            except (ValueError, IndexError):  # IndexError: the deque changed meanwhile
+                continue
+            return True
+        return False
+
+    def retire(self, entries: list[Entry[C]]) -> list[Entry[C]]:
+        """Have entries closed: returns the idle ones, to be closed; the others go as they come."""
+        for entry in entries:
+            entry.due_at = entry.retire_at = 0.0
+        return [entry for entry in entries if self.take(entry)]
+
+    # ------------------------------------------------- opening, closing, losing
+
+    def reserve_wanted(self, now: float) -> int:
+        """Reserve room for as many connections as are wanted and allowed; returns how many."""
+        with self.lock:
+            if self.closed or self.circuit.open(now):
+                return 0
+            count = decide.to_open(self._counts(), self.min_size, self.max_size)
+            self.opening += count
+            return count
+
+    def reserve_one(self, now: float) -> bool:
+        """Reserve room for one connection more; False when there is none."""
+        with self.lock:
+            free = self._counts().size < self.max_size
+            if self.closed or self.circuit.open(now) or not free:
+                return False
+            self.opening += 1
+            return True
+
+    def opened(self, entry: Entry[C], generation: int, seconds: float) -> None:
+        """Enter a connection that was opened in reserved room, `seconds` long."""
+        with self.lock:
+            self.tally.connections += 1
+            self.tally.connect_time += seconds
+            self.opening -= 1
+            self.open += 1
+            self.refs.add(entry.ref)
+            self.entries.add(entry)
+            self.circuit.succeeded()
+            if self.closed or generation != self.generation:
+                entry.due_at = entry.retire_at = 0.0
+            if self.open >= self.min_size:
+                self.filled.set()
+
+    def open_failed(self, error: Exception, now: float, *, wait_on: bool) -> None:
+        """Note that opening failed. Who has nothing else to wait for is told, unless `wait_on`."""
+        with self.lock:
+            self.opening -= 1
+            self.tally.connections += 1
+            self.tally.connect_errors += 1
+            self.circuit.failed(error, now)
+            if not self.open and not wait_on:
+                self._fail_all(error)
+
+    def close_begins(self, entry: Entry[C], reason: str) -> None:
+        """Note that an entry of one's own is being closed; it counts until `close_ends`."""
+        with self.lock:
+            self.open -= 1
+            self.closing += 1
+            self._strike(entry.ref, entry, reason)
+
+    def close_ends(self) -> None:
+        """Note that the server has let go of a closed connection."""
+        with self.lock:
+            self.closing -= 1
+
+    def lost(self, ref: Ref[C], entry: Entry[C] | None) -> bool:
+        """Note that a connection died without being given back; False if it was known."""
+        with self.lock:
+            if ref not in self.refs:
+                return False
+            self.open -= 1
+            self._strike(ref, entry, "lost")
+            return True
+
+    def _strike(self, ref: Ref[C], entry: Entry[C] | None, reason: str) -> None:
+        self.refs.discard(ref)
+        self.tally.closed[reason] += 1
+        if entry is not None:
+            self.entries.discard(entry)
+            self.tally.uses += entry.uses
+            self.tally.used += entry.used
+
+    # -------------------------------------------------------------- its owner's
+
+    def resize(self, min_size: int, max_size: int) -> list[Entry[C]]:
+        """Change the sizes; returns the entries that are now too many, idle ones first."""
+        with self.lock:
+            self.min_size, self.max_size = min_size, max_size
+            surplus = max(0, self.open - max_size)
+            return [*self.idle.copy(), *self.leased.copy().values()][:surplus]
+
+    def drain(self) -> list[Entry[C]]:
+        """Begin a new generation; returns the entries of the old one."""
+        with self.lock:
+            self.generation += 1
+            return list(self.entries)
+
+    def close(self) -> list[Entry[C]]:
+        """Close: who waits is told; returns all entries."""
+        with self.lock:
+            self.closed = True
+            self._fail_all(PoolClosed(f"the pool {self.name} was closed"))
+            return list(self.entries)
+
+    def snapshot(self) -> Snapshot:
+        """Tell where the connections are at this moment."""
+        with self.lock:
+            return self._snapshot()
+
+    def stats(self) -> dict[str, int]:
+        """Tell what the pool is and has done, under psycopg_pool's keys; times in milliseconds."""
+        with self.lock:
+            tally, now = self.tally, self._snapshot()
+            live = list(self.entries)
+            uses = tally.uses + sum(entry.uses for entry in live)
+            used = tally.used + sum(entry.used for entry in live)
+            return {
+                "pool_min": self.min_size,
+                "pool_max": self.max_size,
+                "pool_size": now.size,
+                "pool_available": now.idle + now.resetting,
+                "requests_waiting": now.waiting,
+                "usage_ms": int(used * 1000),
+                "requests_num": uses + tally.request_errors,
+                "requests_queued": tally.queued,
+                "requests_wait_ms": int(tally.waited * 1000),
+                "requests_errors": tally.request_errors,
+                "returns_bad": tally.returns_bad,
+                "connections_num": tally.connections,
+                "connections_ms": int(tally.connect_time * 1000),
+                "connections_errors": tally.connect_errors,
+                "connections_lost": tally.closed["broken"],
+                "resets": tally.resets,
+                "leaks": tally.leaks,
+                **{f"closed_{reason}": count for reason, count in sorted(tally.closed.items())},
+            }
+
+    def _snapshot(self) -> Snapshot:
+        return Snapshot(
+            max_size=self.max_size,
+            size=self._counts().size,
+            leased=len(self.leased),
+            idle=len(self.idle),
+            resetting=len(self.resetting),
+            opening=self.opening,
+            closing=self.closing,
+            waiting=len(self.waiters),
+            last_error=self.circuit.error,
+        )
+
+    def _counts(self) -> decide.Counts:
+        return decide.Counts(self.open, self.opening, self.closing, len(self.waiters))

@@ -1,0 +1,110 @@
+"""Opening and closing a pool's connections: in its workers, never on the request's path."""
+
+from __future__ import annotations
+
+import logging
+import random
+from time import monotonic
+from collections.abc import Mapping
+from typing import Any, Generic, TypeVar
+
+from carpool.driver import Driver
+from carpool.options import Options
+from carpool.pool import decide
+from carpool.pool.crew import Crew
+from carpool.pool.entry import Entry, Ref
+from carpool.pool.ledger import Ledger
+
+C = TypeVar("C")
+logger = logging.getLogger("carpool.pool")
+
+
+class Opener(Generic[C]):
+    """Opens what the ledger wants and closes what it has struck off."""
+
+    def __init__(self, driver: Driver[C], options: Options, ledger: Ledger[C], crew: Crew) -> None:
+        self._driver = driver
+        self._options = options
+        self._ledger = ledger
+        self._crew = crew
+
+    def order(self) -> None:
+        """Have as many connections opened as are wanted and allowed. Does not wait for them."""
+        for _ in range(self._ledger.reserve_wanted(monotonic())):
+            self._crew.submit(self.open_reserved)
+
+    def open_reserved(self) -> bool:
+        """Open a connection in room reserved before; tells whether that worked."""
+        generation, start = self._ledger.generation, monotonic()
+        try:
+            connection = self._driver.connect(self._credentials())
+            set_up = self.configure(connection)
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait are told
+            self._failed(error)
+            return False
+        entry = self._entry(connection)
+        entry.set_up = set_up
+        self._ledger.opened(entry, generation, monotonic() - start)
+        if not self._ledger.put(entry):
+            self.discard(entry, entry.take(), "drained")
+        return True
+
+    def _credentials(self) -> Mapping[str, Any]:
+        ask = self._options.credentials
+        fresh = ask() if ask else {}
+        return {"password": fresh} if isinstance(fresh, str) else fresh
+
+    def _entry(self, connection: C) -> Entry[C]:
+        now = monotonic()
+        chance = random.random()  # noqa: S311 - spreads lifetimes, guards nothing
+        renew, retire = decide.lifetime(self._options.max_lifetime, chance)
+        ref = Ref(connection, self._died)
+        entry = Entry(connection, ref, due_at=now + renew, retire_at=now + retire)
+        entry.since = now
+        entry.check_at = now + self._options.check_after
+        return entry
+
+    def configure(self, connection: C) -> bool:
+        """Run the pool's `configure`; tells whether it left something that a reset wipes.
+
+        Closes the connection before it lets an exception of `configure` out.
+        """
+        if not self._options.configure:
+            return False
+        try:
+            self._options.configure(connection)
+            if self._driver.in_transaction(connection):
+                raise RuntimeError("the pool's 'configure' left a transaction open")  # noqa: TRY301
+            return self._driver.adopt(connection)
+        except BaseException:
+            self._driver.close(connection)
+            raise
+
+    def _failed(self, error: Exception) -> None:
+        logger.warning("%s: connecting failed: %s", self._ledger.name, error)
+        self._ledger.open_failed(error, monotonic(), wait_on=self._driver.no_room(error))
+
+    def discard(self, entry: Entry[C], connection: C, reason: str) -> None:
+        """Close a connection that is one's own, in a worker; then have others opened if wanted."""
+        self._ledger.close_begins(entry, reason)
+        logger.debug("%s: closing a connection: %s", self._ledger.name, reason)
+        self._crew.submit(lambda: self._close(connection))
+
+    def _close(self, connection: C) -> None:
+        try:
+            self._driver.close(connection)
+        finally:
+            self._ledger.close_ends()
+            self.order()
+
+    def _died(self, ref: Ref[C]) -> None:
+        """Notice a connection that died with its borrower. Runs in a finalizer: takes no lock."""
+        entry = self._ledger.leased.pop(ref.key, None)
+        self._crew.post(lambda: self._strike(ref, entry))
+
+    def _strike(self, ref: Ref[C], entry: Entry[C] | None) -> None:
+        if self._ledger.lost(ref, entry):
+            logger.warning(
+                "%s: a connection was dropped without being given back", self._ledger.name
+            )
+            self.order()

@@ -1,0 +1,305 @@
+"""The pool: what acquires and releases, and what its owner may ask of it.
+
+How acquire and release do without a lock is told at the head of `ledger.py`.
+"""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import monotonic
+from typing import Generic, TypeVar
+
+from carpool.driver import Driver
+from carpool.errors import PoolTimeout
+from carpool.options import Options
+from carpool.pool import fork, leaks
+from carpool.pool.crew import Crew
+from carpool.pool.entry import Entry, Waiter
+from carpool.pool.keeper import Keeper
+from carpool.pool.ledger import Ledger
+from carpool.pool.opener import Opener
+from carpool.pool.stats import Snapshot
+
+C = TypeVar("C")
+logger = logging.getLogger("carpool.pool")
+
+
+class Pool(Generic[C]):
+    """A pool of the connections that `driver` opens. Times are in seconds.
+
+    All methods may be called from any thread; `release` and `reclaim` also from a finalizer or a
+    signal handler. After a fork the child's pool is empty and usable, the parent's is untouched.
+    """
+
+    def __init__(self, driver: Driver[C], options: Options | None = None) -> None:
+        self.driver = driver
+        self.options = options = options or Options()
+        self.name = options.name or driver.name
+        self._look = driver.look
+        self._settle = driver.settle
+        self._check_after = options.check_after
+        # Whether an acquire does more than look: see `_fit`.
+        self._careful = bool(options.check or options.leak_warning)
+        self._tidies = options.reset == "always" or callable(options.reset)
+        self._inherited: list[weakref.ref[C]] = []
+        self._start_over()
+        fork.register(self)
+        if options.min_size:
+            self._opener.order()
+
+    def _start_over(self) -> None:
+        """Begin with no connection: at first, and in a forked child."""
+        self._ledger: Ledger[C] = Ledger(self.name, self.options)
+        self._idle, self._leased = self._ledger.idle, self._ledger.leased
+        self._waiters = self._ledger.waiters
+        self._crew = crew = Crew(f"carpool {self.name}", self.options.num_workers, self._sweep)
+        self._opener = Opener(self.driver, self.options, self._ledger, crew)
+        self._keeper = Keeper(self.driver, self.options, self._ledger, crew, self._opener)
+
+    def _sweep(self) -> float | None:
+        return self._keeper.sweep()
+
+    def __repr__(self) -> str:
+        return f"<carpool.Pool {self.name!r} {self.snapshot()}>"
+
+    # ------------------------------------------------------------------ acquire
+
+    def acquire(self, timeout: float | None = None) -> C:
+        """Take a connection out, waiting up to `timeout` seconds (default: the option's).
+
+        Raises `PoolTimeout`, `TooManyRequests`, `PoolUnavailable` or `PoolClosed`; and, when a
+        connection has to be opened and that fails, what the database module raises.
+        """
+        if not self._waiters:
+            try:
+                entry = self._idle.pop()
+            except IndexError:
+                pass
+            else:
+                connection: C = entry.connection  # type: ignore[assignment] # idle: it has one
+                entry.connection = None
+                entry.since = now = monotonic()
+                entry.uses += 1
+                self._leased[id(connection)] = entry
+                if now < entry.check_at and not self._careful and self._look(connection):
+                    return connection
+                if self._fit(entry, connection, now):
+                    return connection
+        return self._wait(self.options.timeout if timeout is None else timeout)
+
+    def _fit(self, entry: Entry[C], connection: C, deadline: float) -> bool:
+        """Do what goes beyond a look; False: the connection was broken, and is being closed."""
+        try:
+            self._examine(entry, connection, max(0.0, deadline - entry.since))
+        except BaseException as error:
+            self._leased.pop(id(connection), None)
+            logger.info("%s: dropping an idle connection: %s", self.name, error)
+            self._opener.discard(entry, connection, "broken")
+            if not isinstance(error, Exception):
+                raise
+            return False
+        if self.options.leak_warning:
+            leaks.note(entry)
+        return True
+
+    def _examine(self, entry: Entry[C], connection: C, timeout: float) -> None:
+        if entry.resetting:
+            self._keeper.finish_reset(entry, connection, timeout)
+        elif not self._look(connection):
+            raise ConnectionError("closed by the server or the network while idle")
+        elif entry.since >= entry.check_at:
+            self.driver.ping(connection)
+        if self.options.check:
+            self.options.check(connection)
+
+    def _wait(self, timeout: float) -> C:
+        """Take the slow way: queue up, have a connection opened if there is room, wait."""
+        start = monotonic()
+        deadline = start + timeout
+        waiter: Waiter[C] = Waiter()
+        try:
+            self._ledger.enlist(waiter, start)
+            while True:
+                entry = self._await(waiter, timeout, deadline)
+                connection = entry.take()
+                entry.since = now = monotonic()
+                entry.uses += 1
+                self._leased[id(connection)] = entry
+                waiter.entry = None
+                if self._fit(entry, connection, deadline):
+                    break
+                waiter = Waiter()  # that one was dead: keep the place in the queue
+                self._ledger.enlist_again(waiter)
+        except BaseException:
+            self._ledger.withdraw(waiter)
+            raise
+        with self._ledger.lock:
+            self._ledger.tally.waited += now - start
+        return connection
+
+    def _await(self, waiter: Waiter[C], timeout: float, deadline: float) -> Entry[C]:
+        if waiter.entry is None:
+            self._opener.order()
+        waiter.gate.acquire(timeout=max(0.0, deadline - monotonic()))
+        return waiter.entry or self._ledger.too_late(waiter, timeout)
+
+    # ------------------------------------------------------------------ release
+
+    def release(self, connection: C) -> None:
+        """Give a connection back. Does not wait for the server; nobody may use it from here on.
+
+        Raises ValueError for one that was not acquired here, or was given back already.
+        """
+        entry = self._leased.pop(id(connection), None)
+        if entry is None:
+            self._refuse(connection)
+            return
+        now = monotonic()
+        entry.used += now - entry.since
+        clean = self._settle(connection)
+        if not clean or now >= entry.due_at or entry.warned or self._tidies:
+            self._release_slowly(entry, connection, now, clean=clean)
+            return
+        entry.since = now
+        entry.check_at = now + self._check_after
+        entry.connection = connection
+        self._idle.append(entry)
+        if (self._waiters or not entry.retire_at) and not self._ledger.reconsider(entry):
+            self._opener.discard(entry, entry.take(), "drained")
+
+    def _release_slowly(self, entry: Entry[C], connection: C, now: float, *, clean: bool) -> None:
+        """Give back what has to be reset, renewed, reported or closed."""
+        leaks.returned(entry, self.name, now - entry.since)
+        if self.driver.broken(connection):
+            with self._ledger.lock:
+                self._ledger.tally.returns_bad += 1
+            self._opener.discard(entry, connection, "broken")
+        elif now >= entry.retire_at:
+            reason = "lifetime" if entry.retire_at else "drained"
+            self._opener.discard(entry, connection, reason)
+        else:
+            if now >= entry.due_at:
+                entry.due_at = entry.retire_at
+                self._crew.submit(lambda: self._keeper.renew(entry))
+            self._keeper.give_back(entry, connection, clean=clean)
+
+    def _refuse(self, connection: C) -> None:
+        if any(each() is connection for each in self._inherited):
+            return  # acquired by the parent before the fork: nothing of ours
+        raise ValueError(
+            f"{connection!r} is not leased from the pool {self.name}: "
+            "it was given back already, or comes from elsewhere"
+        )
+
+    def reclaim(self, connection: C) -> None:
+        """Give back the connection of a thread or object that died. For finalizers: reentrant."""
+        self._crew.post(lambda: self.release(connection))
+
+    def discard(self, connection: C) -> None:
+        """Take a leased connection out of service: it is closed instead of given back."""
+        entry = self._leased.pop(id(connection), None)
+        if entry is None:
+            self._refuse(connection)
+            return
+        entry.used += monotonic() - entry.since
+        self._opener.discard(entry, connection, "discarded")
+
+    @contextmanager
+    def connection(self, timeout: float | None = None) -> Iterator[C]:
+        """Lease a connection for a `with` block: commits at its end, rolls back on an exception."""
+        connection = self.acquire(timeout)
+        try:
+            yield connection
+            if self.driver.in_transaction(connection):
+                self.driver.commit(connection)
+        finally:
+            self.release(connection)
+
+    # ---------------------------------------------------------------- its owner
+
+    def resize(self, min_size: int, max_size: int | None = None) -> None:
+        """Change the sizes. What is too much goes as it comes back, what is too little is opened.
+
+        Raises `carpool.errors.OptionsError`.
+        """
+        sizes = Options(
+            min_size=min_size, max_size=max_size or max(min_size, self._ledger.max_size)
+        )
+        self._retire(self._ledger.resize(sizes.min_size, sizes.max_size))
+        self._opener.order()
+
+    def drain(self) -> None:
+        """Have every present connection replaced: idle ones now, the others as they come back."""
+        self._retire(self._ledger.drain())
+
+    def _retire(self, entries: list[Entry[C]]) -> None:
+        for entry in self._ledger.retire(entries):
+            self._opener.discard(entry, entry.take(), "drained")
+
+    def check(self) -> None:
+        """Ping the idle connections now and replace those that do not answer."""
+        for entry in self._idle.copy():
+            if self._ledger.take(entry):
+                self._keeper.ping(entry)
+
+    def wait(self, timeout: float = 30.0) -> None:
+        """Wait until `min_size` connections are open. Raises `PoolTimeout`."""
+        self._opener.order()
+        ledger = self._ledger
+        if ledger.open < ledger.min_size and not ledger.filled.wait(timeout):
+            raise PoolTimeout(
+                f"{self.name} does not have its {ledger.min_size} connections "
+                f"after {timeout:g} s; {self.snapshot()}"
+            )
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Close for good: the idle connections now, the leased ones as they come back.
+
+        Who waits gets `PoolClosed`. Returns when the work under way is done, at most after about
+        `timeout` seconds. May be called again.
+        """
+        self._retire(self._ledger.close())
+        self._crew.finish(timeout)
+
+    def get_stats(self) -> dict[str, int]:
+        """Tell what the pool is and has done, under psycopg_pool's keys; times in milliseconds."""
+        return self._ledger.stats()
+
+    def snapshot(self) -> Snapshot:
+        """Tell where the connections are at this moment."""
+        return self._ledger.snapshot()
+
+    # -------------------------------------------------------- forks and the end
+
+    def before_fork(self, timeout: float) -> None:
+        """Pause the background threads, so that none is in the middle of something."""
+        self._crew.stop(timeout)
+
+    def after_fork_in_parent(self) -> None:
+        """Let the background threads go on."""
+        self._crew.resume()
+
+    def after_fork_in_child(self) -> None:
+        """Let go of the parent's connections without a word to the server, and begin anew."""
+        idle = [entry.connection for entry in (*self._idle, *self._ledger.resetting)]
+        for connection in idle:
+            if connection is not None:
+                self.driver.disown(connection, quiescent=True)
+        self._inherited = [entry.ref for entry in self._leased.values()]
+        for ref in self._inherited:
+            leased = ref()
+            if leased is not None:
+                self.driver.disown(leased, quiescent=False)
+        self._start_over()
+
+    def at_exit(self, timeout: float) -> None:
+        """End the sessions: the idle ones, and those whose borrowers are gone or resting."""
+        leased = [entry.ref for entry in self._leased.copy().values()]
+        self.close(timeout)
+        for ref in leased:
+            connection = ref()
+            if connection is not None and not self.driver.busy(connection):
+                self.driver.close(connection)

@@ -1,0 +1,49 @@
+"""What a pool has done: counted under its lock, told under psycopg_pool's names."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts of what is over. What live connections did is counted in their entries."""
+
+    uses: int = 0
+    used: float = 0.0  # seconds
+    queued: int = 0
+    waited: float = 0.0  # seconds
+    request_errors: int = 0
+    returns_bad: int = 0
+    connections: int = 0  # attempts
+    connect_time: float = 0.0  # seconds, of the attempts that succeeded
+    connect_errors: int = 0
+    lost: int = 0
+    resets: int = 0
+    leaks: int = 0
+    closed: Counter[str] = field(default_factory=Counter)  # by reason
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A pool at one moment, for errors and statistics."""
+
+    max_size: int
+    size: int
+    leased: int
+    idle: int
+    resetting: int
+    opening: int
+    closing: int
+    waiting: int
+    last_error: BaseException | None
+
+    def __str__(self) -> str:
+        """Read as the end of an error message."""
+        last = " ".join(str(self.last_error).split()) if self.last_error else "none"
+        return (
+            f"size {self.size} of {self.max_size}, leased {self.leased}, idle {self.idle}, "
+            f"opening {self.opening}, resetting {self.resetting}, waiting {self.waiting}; "
+            f"last connect error: {last}"
+        )

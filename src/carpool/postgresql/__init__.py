@@ -1,0 +1,1 @@
+"""PostgreSQL: the engine, the drivers, and what a statement leaves in the session."""

@@ -1,0 +1,104 @@
+"""The Django engine `carpool.postgresql`: Django's own, with its connections from the pool."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db.backends.postgresql import base as stock
+from django.db.backends.postgresql.psycopg_any import IsolationLevel, is_psycopg3
+
+from carpool.wrapper import Pooled
+
+if TYPE_CHECKING or is_psycopg3:
+    from carpool.postgresql.driver import PsycopgDriver as PooledDriver
+    from carpool.postgresql.session import tracked
+else:
+    from carpool.postgresql.psycopg2 import Psycopg2Driver as PooledDriver
+
+if TYPE_CHECKING:
+    from carpool.driver import Driver
+
+
+class DatabaseWrapper(Pooled, stock.DatabaseWrapper):  # type: ignore[misc] # `pool`: ours
+    """Django's PostgreSQL wrapper on pooled connections."""
+
+    def pool_driver(self) -> Driver[Any]:
+        """Return a driver that makes connections as Django's wrapper would."""
+        self.isolation_level, explicit = self._wanted_isolation()
+        params = self.get_connection_params()
+        params["autocommit"] = self.settings_dict["AUTOCOMMIT"]
+        return PooledDriver(
+            settings=self._session_settings(),
+            isolation_level=self.isolation_level if explicit else None,
+            **params,
+        )
+
+    def _wanted_isolation(self) -> tuple[Any, bool]:
+        """Return the isolation level, and whether the settings ask for it."""
+        given = self.settings_dict["OPTIONS"].get("isolation_level")
+        if given is None:
+            return IsolationLevel.READ_COMMITTED, False
+        try:
+            return IsolationLevel(given), True
+        except ValueError:
+            raise ImproperlyConfigured(
+                f"Invalid transaction isolation level {given} "
+                f"specified. Use one of the psycopg.IsolationLevel values."
+            ) from None
+
+    def _session_settings(self) -> dict[str, str]:
+        """Tell what Django would SET on every new connection."""
+        wanted = {
+            "TimeZone": self.timezone_name,
+            "role": self.settings_dict["OPTIONS"].get("assume_role"),
+        }
+        return {name: value for name, value in wanted.items() if value}
+
+    def get_connection_params(self) -> dict[str, Any]:
+        """Return Django's parameters; the option `pool` is ours and asks nothing of psycopg."""
+        original = self.settings_dict
+        options = {key: each for key, each in original["OPTIONS"].items() if key != "pool"}
+        self.settings_dict = {**original, "OPTIONS": options}
+        try:
+            params: dict[str, Any] = super().get_connection_params()
+        finally:
+            self.settings_dict = original
+        return params
+
+    def ensure_timezone(self) -> bool:
+        """Set the time zone of the present connection; the next one comes from another pool."""
+        if self.connection is None:
+            return False
+        return bool(self._configure_timezone(self.connection))
+
+    if TYPE_CHECKING or is_psycopg3:
+
+        def create_cursor(self, name: str | None = None) -> Any:
+            """Return a cursor that notices session effects; a named one is server-side."""
+            if self._lessor is None:
+                return super().create_cursor(name)
+            if name is None and self.timezone is self._lease_timezone:
+                return self.connection.cursor()
+            if name is None:
+                return super().create_cursor(None)
+            return self._server_side_cursor(name)
+
+        def _server_side_cursor(self, name: str) -> Any:
+            connection = self.connection
+            server_binding = self.settings_dict["OPTIONS"].get("server_side_binding") is True
+            cursor_class = (
+                connection.server_cursor_factory if server_binding else SERVER_SIDE_CURSOR
+            )
+            # Outside a transaction only a holdable cursor outlives its own statement.
+            cursor = cursor_class(
+                connection, name=name, scrollable=False, withhold=connection.autocommit
+            )
+            loader = connection.adapters.get_loader(stock.TIMESTAMPTZ_OID, stock.Format.TEXT)
+            if self.timezone != loader.timezone:
+                stock.register_tzloader(self.timezone, cursor)
+            return cursor
+
+
+if TYPE_CHECKING or is_psycopg3:
+    SERVER_SIDE_CURSOR = tracked(stock.ServerSideCursor)

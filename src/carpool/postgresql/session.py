@@ -1,0 +1,281 @@
+"""psycopg 3 connections and cursors that notice what may leave state in the session.
+
+Statements are seen where they enter psycopg: in the cursors' public methods, and, for cursors of
+other classes, in `Connection.wait`, through which all of psycopg's exchanges with the server go.
+What is sent through libpq directly (`connection.pgconn`) is not seen.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg import sql
+
+from carpool import sockets
+from carpool.errors import StaleCursorError
+from carpool.postgresql.effects import effect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
+# Exchanges that carry no statement of the user's, by the names of psycopg's generators.
+HARMLESS = frozenset(
+    {
+        "_commit_gen",
+        "_rollback_gen",
+        "_set_autocommit_gen",
+        "_set_isolation_level_gen",
+        "_set_read_only_gen",
+        "_set_deferrable_gen",
+        "_enter_gen",
+        "_exit_gen",
+        "_sync_gen",
+        "_communicate_gen",
+        "_fetch_gen",
+        "_fetch_many_gen",
+        "_scroll_gen",
+        "_close_gen",
+        "_stream_fetchone_gen",
+        "_read_gen",
+        "_read_row_gen",
+        "_end_copy_out_gen",
+        "copy_from",
+        "copy_to",
+        "copy_end",
+        "notifies",
+    }
+)
+
+
+class Session:
+    """What the pool knows of one server session. Belongs to whoever holds the connection."""
+
+    __slots__ = (
+        "baseline",
+        "effect",
+        "handlers",
+        "lease",
+        "readable",
+        "ready",
+        "redo",
+        "steps",
+        "touched",
+    )
+
+    def __init__(self, readable: Callable[[int], Any], baseline: dict[str, Any]) -> None:
+        self.effect: str | None = None  # the first that may have left state behind
+        self.lease = 0  # counts; cursors of earlier leases are refused
+        self.touched = False  # an attribute of the connection was set
+        self.ready = False  # the engine has set it up
+        self.redo = False  # ... in a way that a reset wipes
+        self.readable = readable  # look at the socket
+        self.baseline = baseline  # the connection's attributes as opened
+        self.handlers: list[tuple[Callable[[Any], None], Any]] = []  # how to remove each
+        self.steps: list[bytes] = []  # statements of a reset still to be sent
+
+
+class Connection(psycopg.Connection[Any]):
+    """A psycopg connection that keeps a `Session`."""
+
+    session: Session
+
+    def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
+        """Let nothing pass unseen that a cursor of another class sends."""
+        if gen.__name__ not in HARMLESS and self.session.effect is None and not _tracked(gen):
+            self.session.effect = "untracked cursor"
+        return super().wait(gen, *args, **kwargs)
+
+    def set_autocommit(self, value: bool) -> None:
+        """As psycopg's, and take note."""
+        self.session.touched = True
+        super().set_autocommit(value)
+
+    def set_isolation_level(self, value: psycopg.IsolationLevel | None) -> None:
+        """As psycopg's, and take note."""
+        self.session.touched = True
+        super().set_isolation_level(value)
+
+    def set_read_only(self, value: bool | None) -> None:
+        """As psycopg's, and take note."""
+        self.session.touched = True
+        super().set_read_only(value)
+
+    def set_deferrable(self, value: bool | None) -> None:
+        """As psycopg's, and take note."""
+        self.session.touched = True
+        super().set_deferrable(value)
+
+    def add_notice_handler(self, callback: Any) -> None:
+        """As psycopg's, until the connection is given back."""
+        self.session.touched = True
+        self.session.handlers.append((super().remove_notice_handler, callback))
+        super().add_notice_handler(callback)
+
+    def remove_notice_handler(self, callback: Any) -> None:
+        """As psycopg's."""
+        super().remove_notice_handler(callback)
+        self._forget_handler(callback)
+
+    def add_notify_handler(self, callback: Any) -> None:
+        """As psycopg's, until the connection is given back."""
+        self.session.touched = True
+        self.session.handlers.append((super().remove_notify_handler, callback))
+        super().add_notify_handler(callback)
+
+    def remove_notify_handler(self, callback: Any) -> None:
+        """As psycopg's."""
+        super().remove_notify_handler(callback)
+        self._forget_handler(callback)
+
+    def _forget_handler(self, callback: Any) -> None:
+        handlers = self.session.handlers
+        handlers[:] = [each for each in handlers if each[1] is not callback]
+
+    def begin_session(self) -> None:
+        """Start to keep a `Session`; what has been set until now is the baseline."""
+        baseline = {name: getattr(self, name) for name in ATTRIBUTES}
+        self.session = Session(sockets.watch(self.pgconn.socket), baseline)
+
+    def restore_attributes(self) -> None:
+        """Undo what was done to this object; only outside a transaction. No round trip."""
+        session = self.session
+        for remove, callback in session.handlers:
+            remove(callback)
+        session.handlers.clear()
+        for name, value in session.baseline.items():
+            if getattr(self, name) != value:
+                setattr(self, name, value)
+        session.touched = False
+
+
+# What users set on a connection object, and the next one must not find.
+ATTRIBUTES = (
+    "autocommit",
+    "isolation_level",
+    "read_only",
+    "deferrable",
+    "prepare_threshold",
+    "prepared_max",
+    "row_factory",
+    "cursor_factory",
+    "server_cursor_factory",
+)
+
+
+def _tracked(gen: Any) -> bool:
+    frame = getattr(gen, "gi_frame", None)
+    return frame is not None and isinstance(frame.f_locals.get("self"), Tracked)
+
+
+def effect_of(query: Any, connection: psycopg.Connection[Any]) -> str | None:
+    """Classify any kind of query that psycopg takes."""
+    if isinstance(query, str):
+        return effect(query)
+    if isinstance(query, bytes):
+        return effect(query.decode(errors="replace"))
+    if isinstance(query, sql.Composable):
+        return effect(query.as_string(connection))
+    return "unknown kind of query"
+
+
+class Tracked:
+    """A mixin for psycopg's cursor classes: classifies what they execute.
+
+    A cursor serves the lease in which it was made; later its connection is somebody else's.
+    """
+
+    _conn: Connection
+
+    def __init__(self, connection: Connection, *args: Any, **kwargs: Any) -> None:
+        self._lease = connection.session.lease
+        super().__init__(connection, *args, **kwargs)
+
+    def _observe(self, query: Any) -> None:
+        session = self._conn.session
+        if self._lease != session.lease:
+            raise StaleCursorError("the cursor's connection has been given back to the pool")
+        if session.effect is None:
+            session.effect = effect(query) if type(query) is str else effect_of(query, self._conn)
+
+    def execute(self, query: Any, *args: Any, **kwargs: Any) -> Any:
+        """As psycopg's. Raises `StaleCursorError` as well."""
+        self._observe(query)
+        return super().execute(query, *args, **kwargs)  # type: ignore[misc]
+
+    def executemany(self, query: Any, *args: Any, **kwargs: Any) -> None:
+        """As psycopg's. Raises `StaleCursorError` as well."""
+        self._observe(query)
+        super().executemany(query, *args, **kwargs)  # type: ignore[misc]
+
+    def stream(self, query: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        """As psycopg's. Raises `StaleCursorError` as well."""
+        self._observe(query)
+        yield from super().stream(query, *args, **kwargs)  # type: ignore[misc]
+
+    def copy(self, statement: Any, *args: Any, **kwargs: Any) -> AbstractContextManager[Any]:
+        """As psycopg's. Raises `StaleCursorError` as well."""
+        self._observe(statement)
+        return super().copy(statement, *args, **kwargs)  # type: ignore[misc,no-any-return]
+
+
+class TrackedServerSide(Tracked):
+    """The same for named cursors, which go back to the server for every batch of rows."""
+
+    _withhold: bool
+
+    def execute(self, query: Any, *args: Any, **kwargs: Any) -> Any:
+        """As psycopg's. Raises `StaleCursorError` as well."""
+        self._observe("DECLARE c CURSOR WITH HOLD FOR SELECT 1" if self._withhold else query)
+        return super().execute(query, *args, **kwargs)
+
+    def _own(self) -> bool:
+        return self._lease == self._conn.session.lease
+
+    def _refuse_stale(self) -> None:
+        if not self._own():
+            raise StaleCursorError("the cursor's connection has been given back to the pool")
+
+    def fetchone(self) -> Any:
+        """As psycopg's. Raises `StaleCursorError` as well."""
+        self._refuse_stale()
+        return super().fetchone()  # type: ignore[misc]
+
+    def fetchmany(self, *args: Any, **kwargs: Any) -> Any:
+        """As psycopg's. Raises `StaleCursorError` as well."""
+        self._refuse_stale()
+        return super().fetchmany(*args, **kwargs)  # type: ignore[misc]
+
+    def fetchall(self) -> Any:
+        """As psycopg's. Raises `StaleCursorError` as well."""
+        self._refuse_stale()
+        return super().fetchall()  # type: ignore[misc]
+
+    def close(self) -> None:
+        """As psycopg's; a cursor of an earlier lease is gone with it already."""
+        if self._own():
+            super().close()  # type: ignore[misc]
+
+
+class Cursor(Tracked, psycopg.Cursor[Any]):
+    """psycopg's cursor, tracked."""
+
+
+class ServerCursor(TrackedServerSide, psycopg.ServerCursor[Any]):
+    """psycopg's named cursor, tracked."""
+
+
+_tracked_classes: dict[type[Any], type[Any]] = {psycopg.Cursor: Cursor}
+
+
+def tracked(cursor_class: type[Any]) -> type[Any]:
+    """Return the tracked variety of a psycopg cursor class, always the same one."""
+    if issubclass(cursor_class, Tracked):
+        return cursor_class
+    known = _tracked_classes.get(cursor_class)
+    if known is None:
+        mixin = TrackedServerSide if issubclass(cursor_class, psycopg.ServerCursor) else Tracked
+        made = type(cursor_class.__name__, (mixin, cursor_class), {"__doc__": cursor_class.__doc__})
+        known = _tracked_classes.setdefault(cursor_class, made)
+    return known

@@ -1,0 +1,64 @@
+"""What a look at a socket tells, and how to wait for the other side to hang up."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def watch(descriptor: int) -> Callable[[int], Any]:
+    """Return a function that, called with 0, tells whether anything is to be read or has ended.
+
+    Truthy: data, end of file or an error. It costs one system call and never waits.
+    Belongs to one thread at a time.
+    """
+    if hasattr(select, "poll"):
+        poller = select.poll()
+        poller.register(descriptor, select.POLLIN | getattr(select, "POLLRDHUP", 0))
+        return poller.poll
+    return lambda timeout: select.select([descriptor], [], [], timeout)[0]
+
+
+def wait_readable(descriptor: int, timeout: float) -> bool:
+    """Wait until there is something to read, `timeout` seconds at most; tell whether there is."""
+    if hasattr(select, "poll"):
+        poller = select.poll()
+        poller.register(descriptor, select.POLLIN)
+        return bool(poller.poll(max(0.0, timeout) * 1000))
+    return bool(select.select([descriptor], [], [], max(0.0, timeout))[0])
+
+
+class Farewell:
+    """Waits until the server has hung up on a connection that one is closing.
+
+    Made before the connection is closed, it keeps a second descriptor of its socket; so the end
+    of the session on the server is seen, and no other is opened in its place too early.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._socket = socket.socket(fileno=os.dup(descriptor))
+
+    def wait(self, timeout: float) -> bool:
+        """Wait `timeout` seconds at most; tell whether the server has hung up."""
+        with self._socket as other_end:
+            other_end.settimeout(timeout)
+            try:
+                while other_end.recv(65536):
+                    pass
+            except TimeoutError:
+                return False
+            except OSError:  # reset: hung up as well
+                pass
+        return True
+
+
+def abandon(descriptor: int) -> None:
+    """Let a descriptor lead nowhere, so that what is written to it reaches nobody."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nowhere, descriptor, inheritable=False)
+    os.close(nowhere)

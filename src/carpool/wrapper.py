@@ -1,0 +1,293 @@
+"""Where Django's DatabaseWrapper meets the pool: the one place that knows both.
+
+`Pooled` goes before an engine's DatabaseWrapper and takes over how long it has a connection: from
+the first query to `close`, which Django calls at the end of a request.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.db.backends.base.base import NO_DB_ALIAS, BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
+from django.utils.asyncio import async_unsafe
+
+from carpool import options as pool_options
+from carpool import registry
+from carpool.errors import OptionsError, PoolClosed
+
+if TYPE_CHECKING:
+    from carpool.driver import Driver
+    from carpool.options import Options
+    from carpool.pool import Pool
+
+
+def read_options(alias: str, settings_dict: dict[str, Any]) -> Options | None:
+    """Read the pool's options of a database; None: it wants no pool.
+
+    Raises ImproperlyConfigured, which names alias, key, what was given and what is allowed.
+    """
+    given = settings_dict["OPTIONS"].get("pool", True)
+    try:
+        options = pool_options.parse(given)
+    except OptionsError as error:
+        raise ImproperlyConfigured(f"DATABASES[{alias!r}]['OPTIONS']['pool']: {error}") from error
+    max_age = settings_dict.get("CONN_MAX_AGE", 0)
+    if options is not None and max_age != 0:
+        raise ImproperlyConfigured(
+            "Pooling doesn't support persistent connections. "
+            f"DATABASES[{alias!r}]: 'CONN_MAX_AGE' is {max_age!r}; allowed: 0, as the pool keeps "
+            "the connections open (see 'max_lifetime' and 'max_idle'), or no pool: "
+            "'OPTIONS': {'pool': False}"
+        )
+    return options
+
+
+def _copied(value: Any) -> Any:
+    """Copy the containers of a settings dict, to see later whether anything has changed."""
+    if isinstance(value, dict):
+        return {key: _copied(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_copied(each) for each in value]
+    return value
+
+
+class Pooled(BaseDatabaseWrapper):
+    """A mixin that lets a DatabaseWrapper take its connections from a pool.
+
+    An engine answers `pool_driver`. As with Django's own wrappers, an instance belongs to one
+    thread unless it is shared. A connection goes back to the pool also when its thread ends, or
+    its wrapper is collected, without `close`.
+    """
+
+    _pool: Pool[Any] | None = None
+    _chosen_for: tuple[Any, ...] | None = None  # the settings that `_pool` was chosen for
+    _lessor: Pool[Any] | None = None  # the pool that `connection` came from
+    _minded = False
+
+    def __init__(self, settings_dict: dict[str, Any], alias: str = "default") -> None:
+        super().__init__(settings_dict, alias)
+        if alias != NO_DB_ALIAS:
+            read_options(alias, settings_dict)  # so bad options speak when the alias is first used
+        _wrappers.add(self)
+
+    def pool_driver(self) -> Driver[Any]:
+        """Return the driver for the present settings; its key must tell all that matters."""
+        raise NotImplementedError
+
+    # ------------------------------------------------------------------ the pool
+
+    @property
+    def pool(self) -> Pool[Any] | None:
+        """The pool for the present settings, None where `OPTIONS["pool"]` is False.
+
+        Raises ImproperlyConfigured.
+        """
+        if self.alias == NO_DB_ALIAS:
+            return None
+        return self._choose_pool(read_options(self.alias, self.settings_dict))
+
+    def _present_pool(self) -> Pool[Any] | None:
+        if self._chosen_for == self._matters():
+            return self._pool
+        if self.alias == NO_DB_ALIAS:
+            return self._choose_pool(None)
+        # More patient than `pool`: a CONN_MAX_AGE that is set while the process runs is heeded
+        # as Django would; the connection stays leased for so long.
+        patient = {**self.settings_dict, "CONN_MAX_AGE": 0}
+        return self._choose_pool(read_options(self.alias, patient))
+
+    def _choose_pool(self, options: Options | None) -> Pool[Any] | None:
+        if self._chosen_for != self._matters():
+            self._pool = None
+            if options is not None:
+                self._pool = registry.pool_for(self.alias, self.pool_driver(), options)
+            self._chosen_for = _copied(self.settings_dict), *self._matters()[1:]
+        return self._pool
+
+    def _matters(self) -> tuple[Any, ...]:
+        """Tell all that connection parameters are made of."""
+        return self.settings_dict, settings.USE_TZ, self.timezone_name
+
+    def close_pool(self) -> None:
+        """Close the pool of the present settings, if there is one, for all who use it."""
+        if self._pool is not None:
+            registry.close_pool(self._pool)
+            self._pool = self._chosen_for = None
+
+    # ----------------------------------------------------------------- the lease
+
+    @async_unsafe
+    def connect(self) -> None:
+        """Acquire a connection; set it up if that has not been done.
+
+        Raises what `Pool.acquire` raises: carpool's errors are OperationalErrors.
+        """
+        pool = self._present_pool()
+        if pool is None:
+            self._lessor = None
+            super().connect()
+            return
+        self._begin_lease()
+        self.connection = connection = self._acquire(pool)
+        if not self._minded:
+            self._minded = _guard_of_thread(self)
+        if not pool.driver.is_set_up(connection):
+            self._set_up()
+
+    def _acquire(self, pool: Pool[Any]) -> Any:
+        try:
+            connection = pool.acquire()
+        except PoolClosed:  # by a change of settings in another thread, or its `close_pool`
+            self._chosen_for = None
+            fresh = self._present_pool()
+            assert fresh is not None
+            pool, connection = fresh, fresh.acquire()
+        self._lessor = pool
+        return connection
+
+    def _begin_lease(self) -> None:
+        """Start from the state that Django's `connect` starts from."""
+        self.check_settings()
+        self.in_atomic_block = False
+        self.savepoint_ids = []
+        self.atomic_blocks = []
+        self.needs_rollback = False
+        self.closed_in_transaction = False
+        self.errors_occurred = False
+        self.run_commit_hooks_on_set_autocommit_on = False
+        self.run_on_commit = []
+        self._lease_timezone = self.timezone  # the pool's connections are made for it
+        of = self.settings_dict
+        self.autocommit = of["AUTOCOMMIT"]  # the pool's connections are made so
+        self.health_check_enabled = of["CONN_HEALTH_CHECKS"]
+        self.health_check_done = True
+        max_age = of["CONN_MAX_AGE"]
+        self.close_at = None if max_age is None else time.monotonic() + max_age
+
+    def _set_up(self) -> None:
+        """Do once for a server connection what Django does for every one, and tell receivers.
+
+        `connection_created` is meant for "any post connection commands": it is sent once for a
+        server connection, and again only where a reset wiped what its receivers had done.
+        """
+        try:
+            self.init_connection_state()
+            connection_created.send(sender=self.__class__, connection=self)
+            self.run_on_commit = []
+        except BaseException:
+            self._discard()
+            raise
+        assert self._lessor is not None
+        self._lessor.driver.set_up_done(self.connection)
+
+    def _close(self) -> None:
+        """Give the connection back."""
+        connection, pool = self.connection, self._lessor
+        if pool is None:
+            super()._close()  # type: ignore[misc] # the stubs leave it out
+        elif self.in_atomic_block:
+            # Django keeps the object until the block ends, so it must be a closed one.
+            with self.wrap_database_errors:
+                connection.close()
+            self._lessor = None
+            pool.discard(connection)
+        else:
+            self.connection = None
+            self._lessor = None
+            pool.release(connection)
+
+    def _discard(self) -> None:
+        """Take the connection out of service."""
+        connection, pool = self.connection, self._lessor
+        self.connection = self._lessor = None
+        assert pool is not None
+        pool.discard(connection)
+
+    def close_if_unusable_or_obsolete(self) -> None:
+        """Give the connection back at the end of a request. The pool sees what state it is in."""
+        if self._lessor is None or self.settings_dict["CONN_MAX_AGE"] != 0:
+            super().close_if_unusable_or_obsolete()
+        else:
+            self.close()
+
+    def close_if_health_check_failed(self) -> None:
+        """Check a connection kept over several requests; one from the pool is fit for use."""
+        if self.connection is None:
+            return
+        if self._lessor is None:
+            super().close_if_health_check_failed()
+        elif self.health_check_enabled and not self.health_check_done:
+            if not self.is_usable():
+                self._discard()
+            self.health_check_done = True
+
+    # ---------------------------------------------------- threads, forks, the end
+
+    def __del__(self) -> None:
+        self.hand_back()
+
+    def hand_back(self) -> None:
+        """Leave the connection to the pool, unused from now on. Reentrant: for finalizers."""
+        connection, pool = self.connection, self._lessor
+        if connection is not None and pool is not None:
+            self.connection = self._lessor = None
+            pool.reclaim(connection)
+
+    def forget_connection(self) -> None:
+        """In a forked child: let go of the parent's connection, as if closed."""
+        if self.connection is None:
+            return
+        self.run_on_commit = []
+        if self.in_atomic_block:
+            self.closed_in_transaction = True
+            self.needs_rollback = True
+        self.connection = self._lessor = None
+
+
+class _ThreadGuard:
+    """Lives in a thread's local storage, and ends with it: then its wrappers hand back.
+
+    A wrapper itself is part of reference cycles, so it would keep its connection until some
+    garbage collection.
+    """
+
+    def __init__(self) -> None:
+        self.wrappers: weakref.WeakSet[Pooled] = weakref.WeakSet()
+
+    def __del__(self) -> None:
+        for wrapper in list(self.wrappers):
+            if not wrapper.allow_thread_sharing:
+                wrapper.hand_back()
+
+
+_thread = threading.local()
+_wrappers: weakref.WeakSet[Pooled] = weakref.WeakSet()
+
+
+def _guard_of_thread(wrapper: Pooled) -> bool:
+    """Have a wrapper's connection handed back when the thread that owns it ends."""
+    owner = wrapper._thread_ident  # type: ignore[attr-defined] # noqa: SLF001 - not in the stubs
+    if owner == threading.get_ident():
+        try:
+            guard = _thread.guard
+        except AttributeError:
+            guard = _thread.guard = _ThreadGuard()
+        guard.wrappers.add(wrapper)
+    return True
+
+
+def _in_child() -> None:
+    for wrapper in list(_wrappers):
+        wrapper.forget_connection()
+    _thread.__dict__.clear()  # threads of the parent, this one excepted, do not exist here
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)
