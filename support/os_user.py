@@ -39,8 +39,10 @@ def run_as(folder: Path) -> dict[str, Any]:
 
 
 def own(folder: Path) -> Path:
-    """Make a folder that belongs to that user alone."""
+    """Make a folder that belongs to that user alone, unless it is there, and hand it over."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not reachable(folder.parent):
+        raise RuntimeError(f"the servers' user cannot reach {folder}: choose one below /var/tmp")
     if user := server_user():
         os.chown(folder, user.pw_uid, user.pw_gid)
     return folder
@@ -57,7 +59,13 @@ def temporary_folder() -> Path:
 def reachable(path: Path) -> bool:
     """Tell whether that user may go to a folder (for our own user: it can)."""
     path = path.resolve()
-    return server_user() is None or all(p.stat().st_mode & 0o001 for p in (path, *path.parents))
+    user = server_user()
+    return user is None or all(_may_enter(user, folder) for folder in (path, *path.parents))
+
+
+def _may_enter(user: pwd.struct_passwd, folder: Path) -> bool:
+    status = folder.stat()
+    return bool(status.st_mode & (0o100 if status.st_uid == user.pw_uid else 0o001))
 
 
 def readable_package(package: Path) -> Path:

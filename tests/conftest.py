@@ -1,0 +1,73 @@
+"""Fixtures that all tests share, and the list of what could not be run."""
+
+import os
+from collections import Counter
+
+import django
+import pytest
+
+from support.databases import fresh_database
+from support.proxy import Proxy
+from support.servers import PostgreSQL
+
+os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
+django.setup()
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """A PostgreSQL that logs every statement; for a test that harms it, use `own_postgres`."""
+    with PostgreSQL.start(log_statement="all", max_connections=200) as server:
+        yield server
+
+
+@pytest.fixture
+def own_postgres():
+    """A PostgreSQL for one test, which may restart, kill and pause it."""
+    with PostgreSQL.start(log_statement="all") as server:
+        yield server
+
+
+@pytest.fixture
+def database(postgres):
+    """A fresh, empty database: a support.databases.Database."""
+    with fresh_database(postgres) as database:
+        yield database
+
+
+@pytest.fixture
+def proxy(postgres):
+    """A proxy in front of `postgres`: connect to `proxy.port`."""
+    with Proxy("127.0.0.1", postgres.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def django_databases():
+    """Call it with the entries of DATABASES that django.db shall use during one test."""
+    from django.db import connections  # noqa: PLC0415 - needs the settings
+
+    def use(**databases):
+        connections.close_all()
+        for alias in tuple(connections):
+            if hasattr(connections._connections, alias):
+                del connections[alias]
+        connections.settings = connections.configure_settings(databases)
+        return connections
+
+    before = connections.settings
+    use_again = {alias: dict(entry) for alias, entry in before.items()}
+    yield use
+    use(**use_again)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Name what this machine could not run, and why."""
+    reasons = Counter(
+        report.longrepr[2].removeprefix("Skipped: ")
+        for report in terminalreporter.stats.get("skipped", ())
+    )
+    if reasons:
+        terminalreporter.section("could not be run on this machine")
+    for reason, count in reasons.items():
+        terminalreporter.line(f"{count} x {reason}")
