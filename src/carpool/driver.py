@@ -51,6 +51,9 @@ class Driver(Protocol[C]):
         `broken` and, if that is false too, through a reset.
         """
 
+    def dirty(self, connection: C) -> bool:
+        """Tell without a round trip whether a statement may have left state in the session."""
+
     def broken(self, connection: C) -> bool:
         """Tell without a round trip whether the connection is beyond a reset."""
 

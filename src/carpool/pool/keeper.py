@@ -44,8 +44,10 @@ class Keeper(Generic[C]):
         how = self._options.reset
         if callable(how):
             self._crew.submit(lambda: self._reset_by(how, entry, connection))
-        elif how == "always" or (how == "auto" and not clean):
+        elif how == "always":
             self._begin_reset(entry, connection, everything=True)
+        elif how == "auto" and not clean:
+            self._begin_reset(entry, connection, everything=self._driver.dirty(connection))
         elif not self._driver.in_transaction(connection):
             self._driver.adopt(connection)  # what was done to the session is wanted to stay
             self._return(entry, connection)

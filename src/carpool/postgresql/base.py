@@ -11,6 +11,10 @@ from django.db.backends.postgresql.psycopg_any import IsolationLevel, is_psycopg
 from carpool.wrapper import Pooled
 
 if TYPE_CHECKING or is_psycopg3:
+    from django.db.backends.postgresql.psycopg_any import register_tzloader
+    from psycopg import adapters
+    from psycopg.pq import Format
+
     from carpool.postgresql.driver import PsycopgDriver as PooledDriver
     from carpool.postgresql.session import tracked
 else:
@@ -20,7 +24,7 @@ if TYPE_CHECKING:
     from carpool.driver import Driver
 
 
-class DatabaseWrapper(Pooled, stock.DatabaseWrapper):  # type: ignore[misc] # `pool`: ours
+class DatabaseWrapper(Pooled, stock.DatabaseWrapper):
     """Django's PostgreSQL wrapper on pooled connections."""
 
     def pool_driver(self) -> Driver[Any]:
@@ -70,7 +74,7 @@ class DatabaseWrapper(Pooled, stock.DatabaseWrapper):  # type: ignore[misc] # `p
         """Set the time zone of the present connection; the next one comes from another pool."""
         if self.connection is None:
             return False
-        return bool(self._configure_timezone(self.connection))
+        return bool(self._configure_timezone(self.connection))  # type: ignore[attr-defined] # not in the stubs
 
     if TYPE_CHECKING or is_psycopg3:
 
@@ -94,9 +98,9 @@ class DatabaseWrapper(Pooled, stock.DatabaseWrapper):  # type: ignore[misc] # `p
             cursor = cursor_class(
                 connection, name=name, scrollable=False, withhold=connection.autocommit
             )
-            loader = connection.adapters.get_loader(stock.TIMESTAMPTZ_OID, stock.Format.TEXT)
+            loader = connection.adapters.get_loader(adapters.types["timestamptz"].oid, Format.TEXT)
             if self.timezone != loader.timezone:
-                stock.register_tzloader(self.timezone, cursor)
+                register_tzloader(self.timezone, cursor)
             return cursor
 
 

@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import pq
+from psycopg.conninfo import conninfo_to_dict
 
 from carpool import sockets
+from carpool.postgresql.params import (
+    FAREWELL,
+    KEEPALIVES,
+    NO_ROOM,
+    database_name,
+    freeze,
+    startup_options,
+)
 from carpool.postgresql.session import Connection, ServerCursor, tracked
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping
+    from collections.abc import Mapping
 
 IDLE = pq.TransactionStatus.IDLE
 ACTIVE = pq.TransactionStatus.ACTIVE
 IN_TRANSACTION = (pq.TransactionStatus.INTRANS, pq.TransactionStatus.INERROR)
 OK = pq.ConnStatus.OK
 
-FAREWELL = 2.0  # seconds that closing waits for the server to end the session
 CANCEL = 2.0  # seconds that closing waits for a statement to be cancelled
 
 # DISCARD ALL less DEALLOCATE ALL: what psycopg has prepared by itself stays known to both sides.
@@ -31,50 +38,6 @@ DISCARD_PIECEWISE = (
     "CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; "
     "SELECT pg_advisory_unlock_all(); DISCARD PLANS; DISCARD TEMP; DISCARD SEQUENCES"
 )
-
-# libpq gives no SQLSTATE for a refused login; these are its two texts for 53300.
-NO_ROOM = re.compile(r"FATAL: +(sorry, )?too many|FATAL: +remaining connection slots")
-
-# An idle connection that is cut off silently is noticed within about two minutes.
-KEEPALIVES = {"keepalives_idle": 60, "keepalives_interval": 15, "keepalives_count": 4}
-
-
-def freeze(value: Any) -> Hashable:
-    """Make connection parameters comparable and hashable; what cannot be is known by identity."""
-    if isinstance(value, dict):
-        return tuple(sorted((str(key), freeze(each)) for key, each in value.items()))
-    if isinstance(value, list | tuple):
-        return tuple(freeze(each) for each in value)
-    if isinstance(value, str | int | float | bool | None):
-        return value
-    return _Identity(value)
-
-
-class _Identity:
-    """Compares equal to itself only, and sorts among its like."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, value: object) -> None:
-        self.value = value
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Identity) and self.value is other.value
-
-    def __hash__(self) -> int:
-        return id(self.value)
-
-
-def startup_options(settings: Mapping[str, str], options: str | None) -> str:
-    """Add settings to libpq's `options`, so that they are defaults which every reset restores.
-
-    >>> startup_options({"TimeZone": "UTC"}, "-c work_mem=8MB")
-    '-c work_mem=8MB -c TimeZone=UTC'
-    """
-    given = os.environ.get("PGOPTIONS", "") if options is None else options
-    # https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNECT-OPTIONS
-    escaped = {name: re.sub(r"([\\\s])", r"\\\1", value) for name, value in settings.items()}
-    return " ".join([given, *(f"-c {name}={value}" for name, value in escaped.items())]).strip()
 
 
 class PsycopgDriver:
@@ -102,15 +65,7 @@ class PsycopgDriver:
         if "service" not in params and "PGSERVICE" not in os.environ:
             self._params = KEEPALIVES | params
         self.key = (type(self), conninfo, isolation_level, freeze(self._params))
-        self.name = self._name()
-
-    def _name(self) -> str:
-        parts = psycopg.conninfo.conninfo_to_dict(self._conninfo)
-        parts |= {key: value for key, value in self._params.items() if isinstance(value, str | int)}
-        user, host, port = (parts.get(each) for each in ("user", "host", "port"))
-        where = f"{host or 'local'}{f':{port}' if port else ''}"
-        name = parts.get("dbname") or parts.get("service") or ""
-        return f"postgresql://{f'{user}@' if user else ''}{where}/{name}"
+        self.name = database_name({**conninfo_to_dict(conninfo), **params})
 
     # ---------------------------------------------------------- open and close
 
@@ -194,6 +149,10 @@ class PsycopgDriver:
         connection.restore_attributes()
         return True
 
+    def dirty(self, connection: Connection) -> bool:
+        """See `Driver`."""
+        return connection.session.effect is not None
+
     def broken(self, connection: Connection) -> bool:
         """See `Driver`."""
         pgconn = connection.pgconn
@@ -241,6 +200,7 @@ class PsycopgDriver:
     def begin_reset(self, connection: Connection, *, everything: bool) -> bool:
         """See `Driver`."""
         session = connection.session
+        session.everything = everything
         if connection.prepare_threshold is not None:
             session.steps = [DISCARD_PIECEWISE.encode()] if everything else []
             return False
@@ -272,7 +232,8 @@ class PsycopgDriver:
             raise psycopg.OperationalError("the session is not idle after its reset")
         connection.restore_attributes()
         session.effect = None
-        session.ready = session.ready and not session.redo
+        if session.everything and session.redo:
+            session.ready = False
 
     @staticmethod
     def _reset_in_step(connection: Connection) -> None:

@@ -1,4 +1,4 @@
-"""May this SQL text leave state in the PostgreSQL session?
+"""Tells whether a SQL text may leave state in the PostgreSQL session.
 
 `effect(sql)` answers None when the text proves itself clean, else a short reason ("SET",
 "temporary table", "function foo"). Whatever is not known counts as an effect: a wrong "clean"
@@ -20,6 +20,8 @@ from typing import Final
 
 from carpool.postgresql.harmless import FUNCTIONS, KEYWORDS
 from carpool.postgresql.tokens import tokenize
+
+_Rule = Callable[[list[str]], str | None]  # (a statement's tokens) -> what `effect` answers
 
 # Calls -----------------------------------------------------------------------------------------
 
@@ -68,9 +70,9 @@ def _expressions(tokens: list[str]) -> str | None:
 
 def _unknown_calls(tokens: list[str]) -> Iterator[int]:
     """Yield where a parenthesis opens after a name that is not known to be harmless."""
-    for at, (name, token) in enumerate(pairwise(tokens), 1):
+    for at, (name, part) in enumerate(pairwise(tokens), 1):
         if (
-            token[0] == "("
+            part[0] == "("
             and name[0] not in _NOT_IN_NAMES
             and (name not in _HARMLESS or tokens[at - 2] == ".")
         ):
@@ -91,13 +93,15 @@ def _call(tokens: list[str], at: int) -> str | None:
         return "sequence"
     if name.startswith(("pg_advisory_", "pg_try_advisory_")):
         return "advisory lock"
-    return f"function {name}"
+    return f"function {name:.60}"
 
 
 def _is_no_call(tokens: list[str], start: int, at: int) -> bool:
     """Tell whether the name from `start` to `at` proves by its place that it is no function."""
     before = tokens[start - 1].rstrip() if start else ""
     if before in _NO_CALL_AFTER or before.endswith("::"):
+        return True
+    if before == "recursive" and tokens[start - 2] == "with":
         return True
     if tokens[at] == "(" and tokens[at + 1 : at + 2] and tokens[at + 1] in _NO_ARGUMENT:
         return True
@@ -106,8 +110,6 @@ def _is_no_call(tokens: list[str], start: int, at: int) -> bool:
             return before.endswith(")")
         case ["insert"]:
             return before == "then" and tokens[0] == "merge"
-        case ["recursive"]:
-            return False
     phrase = f"{before} {tokens[at - 1]}"
     return phrase in _PHRASES or f"{tokens[start - 2]} {phrase}" in _LONGER_PHRASES
 
@@ -125,16 +127,16 @@ def _is_local(tokens: list[str], at: int) -> bool:
 def _column_lists(tokens: list[str]) -> Iterator[int]:
     """Yield where a parenthesis opens in a WITH clause itself: columns or a query, never a call."""
     inside = [False]  # for each open parenthesis: directly in the list of a WITH clause?
-    for at, token in enumerate(tokens):
-        if token[0] == "(" and inside[-1]:
+    for at, part in enumerate(tokens):
+        if part[0] == "(" and inside[-1]:
             yield at
-        if token == "(":
+        if part == "(":
             inside.append(False)
-        elif token == ")" and len(inside) > 1:
+        elif part == ")" and len(inside) > 1:
             inside.pop()
-        elif token == "with":
+        elif part == "with":
             inside[-1] = at == 0 or tokens[at - 1] == "("
-        elif token in _ENDS_WITH_CLAUSE:
+        elif part in _ENDS_WITH_CLAUSE:
             inside[-1] = False
 
 
@@ -143,9 +145,7 @@ _ENDS_WITH_CLAUSE: Final = KEYWORDS - {"as", "not"} | {"insert", "update", "dele
 
 def _makes_table(tokens: list[str]) -> bool:
     """Tell whether some INTO may be that of SELECT INTO."""
-    return any(
-        token == "into" and not _is_filled(tokens, at + 1) for at, token in enumerate(tokens)
-    )
+    return any(part == "into" and not _is_filled(tokens, at + 1) for at, part in enumerate(tokens))
 
 
 def _is_filled(tokens: list[str], at: int) -> bool:
@@ -176,7 +176,8 @@ def _dirty(tokens: list[str]) -> str:
 
 
 def _unknown(tokens: list[str]) -> str:
-    return f"unknown statement {tokens[0].upper():.30}"
+    head = tokens[0]
+    return "unreadable" if head[0] in _NOT_IN_NAMES else f"unknown statement {head.upper():.30}"
 
 
 def _query(tokens: list[str]) -> str | None:
@@ -200,7 +201,8 @@ def _prepare(tokens: list[str]) -> str | None:
 
 
 def _create(tokens: list[str]) -> str | None:
-    if "(" in tokens and tokens[1:2] == ["index"] or tokens[1:3] == ["unique", "index"]:
+    index = tokens[1:2] == ["index"] or tokens[1:3] == ["unique", "index"]
+    if index and "(" in tokens:
         return _expressions(tokens[tokens.index("(") :])
     if not {"temp", "temporary"}.isdisjoint(tokens[1:5]):
         return "temporary table"
@@ -233,15 +235,17 @@ def _copy(tokens: list[str]) -> str | None:
     return _query(tokens[1:])
 
 
-_QUERIES: Final = frozenset("( select values table with insert update delete merge".split())
-_RULES: Final[dict[str, Callable[[list[str]], str | None]]] = {
-    **dict.fromkeys(_QUERIES, _expressions),
-    **dict.fromkeys("begin start commit end rollback abort savepoint release".split(), _clean),
-    **dict.fromkeys("show fetch move close notify lock truncate comment".split(), _clean),
-    **dict.fromkeys("analyze analyse vacuum reindex cluster checkpoint refresh".split(), _clean),
-    **dict.fromkeys("drop grant revoke".split(), _clean),
-    **dict.fromkeys("reset discard listen unlisten load do call import".split(), _dirty),
-    **dict.fromkeys("execute deallocate".split(), _dirty),
+def _each(words: str, rule: _Rule) -> dict[str, _Rule]:
+    return dict.fromkeys(words.split(), rule)
+
+
+_QUERIES: Final = _each("( select values table with insert update delete merge", _expressions)
+_RULES: Final = {
+    **_QUERIES,
+    **_each("begin start commit end rollback abort savepoint release", _clean),
+    **_each("show fetch move close notify lock truncate comment drop grant revoke", _clean),
+    **_each("analyze analyse vacuum reindex cluster checkpoint refresh", _clean),
+    **_each("reset discard listen unlisten load do call import execute deallocate", _dirty),
     "alter": _expressions,
     "copy": _copy,
     "create": _create,
@@ -270,7 +274,7 @@ def _statements(tokens: list[str]) -> Iterator[list[str]]:
         yield tokens
         return
     start = 0
-    for end in [at for at, token in enumerate(tokens) if token == ";"] + [len(tokens)]:
+    for end in [at for at, part in enumerate(tokens) if part == ";"] + [len(tokens)]:
         yield tokens[start:end]
         start = end + 1
 

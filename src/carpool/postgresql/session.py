@@ -18,7 +18,6 @@ from carpool.postgresql.effects import effect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from contextlib import AbstractContextManager
 
 # Exchanges that carry no statement of the user's, by the names of psycopg's generators.
 HARMLESS = frozenset(
@@ -55,6 +54,7 @@ class Session:
     __slots__ = (
         "baseline",
         "effect",
+        "everything",
         "handlers",
         "lease",
         "readable",
@@ -73,6 +73,7 @@ class Session:
         self.readable = readable  # look at the socket
         self.baseline = baseline  # the connection's attributes as opened
         self.handlers: list[tuple[Callable[[Any], None], Any]] = []  # how to remove each
+        self.everything = False  # the reset under way clears the session
         self.steps: list[bytes] = []  # statements of a reset still to be sent
 
 
@@ -180,7 +181,13 @@ def effect_of(query: Any, connection: psycopg.Connection[Any]) -> str | None:
     return "unknown kind of query"
 
 
-class Tracked:
+if TYPE_CHECKING:
+    Base = psycopg.Cursor[Any]
+else:
+    Base = object
+
+
+class Tracked(Base):
     """A mixin for psycopg's cursor classes: classifies what they execute.
 
     A cursor serves the lease in which it was made; later its connection is somebody else's.
@@ -202,22 +209,22 @@ class Tracked:
     def execute(self, query: Any, *args: Any, **kwargs: Any) -> Any:
         """As psycopg's. Raises `StaleCursorError` as well."""
         self._observe(query)
-        return super().execute(query, *args, **kwargs)  # type: ignore[misc]
+        return super().execute(query, *args, **kwargs)
 
     def executemany(self, query: Any, *args: Any, **kwargs: Any) -> None:
         """As psycopg's. Raises `StaleCursorError` as well."""
         self._observe(query)
-        super().executemany(query, *args, **kwargs)  # type: ignore[misc]
+        super().executemany(query, *args, **kwargs)
 
     def stream(self, query: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
         """As psycopg's. Raises `StaleCursorError` as well."""
         self._observe(query)
-        yield from super().stream(query, *args, **kwargs)  # type: ignore[misc]
+        yield from super().stream(query, *args, **kwargs)
 
-    def copy(self, statement: Any, *args: Any, **kwargs: Any) -> AbstractContextManager[Any]:
+    def copy(self, statement: Any, *args: Any, **kwargs: Any) -> Any:
         """As psycopg's. Raises `StaleCursorError` as well."""
         self._observe(statement)
-        return super().copy(statement, *args, **kwargs)  # type: ignore[misc,no-any-return]
+        return super().copy(statement, *args, **kwargs)
 
 
 class TrackedServerSide(Tracked):
@@ -240,22 +247,22 @@ class TrackedServerSide(Tracked):
     def fetchone(self) -> Any:
         """As psycopg's. Raises `StaleCursorError` as well."""
         self._refuse_stale()
-        return super().fetchone()  # type: ignore[misc]
+        return super().fetchone()
 
     def fetchmany(self, *args: Any, **kwargs: Any) -> Any:
         """As psycopg's. Raises `StaleCursorError` as well."""
         self._refuse_stale()
-        return super().fetchmany(*args, **kwargs)  # type: ignore[misc]
+        return super().fetchmany(*args, **kwargs)
 
     def fetchall(self) -> Any:
         """As psycopg's. Raises `StaleCursorError` as well."""
         self._refuse_stale()
-        return super().fetchall()  # type: ignore[misc]
+        return super().fetchall()
 
     def close(self) -> None:
         """As psycopg's; a cursor of an earlier lease is gone with it already."""
         if self._own():
-            super().close()  # type: ignore[misc]
+            super().close()
 
 
 class Cursor(Tracked, psycopg.Cursor[Any]):

@@ -1,4 +1,4 @@
-"""SQL text to tokens, as PostgreSQL reads it: just enough to tell code from strings and comments."""
+"""SQL text to tokens, as PostgreSQL reads it: enough to tell code from strings and comments."""
 
 import re
 from typing import Final
@@ -20,7 +20,7 @@ _QUOTED = r'"(?>[^"]|"")*+"'
 _STRING = r"'(?>[^']|'')*+'"
 # A backslash string goes on with backslashes in a string on the next line: no token at all.
 _ESCAPED = rf"[eE]'(?>[^'\\]|\\.|'')*+'(?!{_SKIP}')"
-_DOLLAR = rf"\$((?:(?![$0-9])[^$\W]++)?+)\$.*?\$\2\$"
+_DOLLAR = r"\$((?:(?![$0-9])[^$\W]++)?+)\$.*?\$\2\$"
 # What psycopg fills in; before a longer word the `%` is an operator.
 _PLACEHOLDER = rf"%(?:\([A-Za-z0-9_]++\))?+[sbt](?!{_LETTER})"
 _VALUE = rf"[ \t\n\r\f\v,0-9]|{_PLACEHOLDER}|\$[0-9]++|\.[0-9]++"

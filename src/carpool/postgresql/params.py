@@ -1,0 +1,68 @@
+"""Connection parameters of libpq: what both drivers do with them."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Mapping
+
+FAREWELL = 2.0  # seconds that closing waits for the server to end the session
+
+# libpq gives no SQLSTATE for a refused login; these are its two texts for 53300.
+NO_ROOM = re.compile(r"FATAL: +(sorry, )?too many|FATAL: +remaining connection slots")
+
+# An idle connection that is cut off silently is noticed within about two minutes.
+KEEPALIVES = {"keepalives_idle": 60, "keepalives_interval": 15, "keepalives_count": 4}
+
+
+def freeze(value: Any) -> Hashable:
+    """Make connection parameters comparable and hashable; what cannot be is known by identity."""
+    if isinstance(value, dict):
+        return tuple(sorted((str(key), freeze(each)) for key, each in value.items()))
+    if isinstance(value, list | tuple):
+        return tuple(freeze(each) for each in value)
+    if isinstance(value, str | int | float | bool | None):
+        return value
+    return _Identity(value)
+
+
+class _Identity:
+    """Compares equal to itself only, and sorts among its like."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Identity) and self.value is other.value
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+
+def startup_options(settings: Mapping[str, str], options: str | None) -> str:
+    """Add settings to libpq's `options`, so that they are defaults which every reset restores.
+
+    >>> startup_options({"TimeZone": "UTC"}, "-c work_mem=8MB")
+    '-c work_mem=8MB -c TimeZone=UTC'
+    """
+    given = os.environ.get("PGOPTIONS", "") if options is None else options
+    # https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNECT-OPTIONS
+    escaped = {name: re.sub(r"([\\\s])", r"\\\1", value) for name, value in settings.items()}
+    return " ".join([given, *(f"-c {name}={value}" for name, value in escaped.items())]).strip()
+
+
+def database_name(parts: Mapping[str, Any]) -> str:
+    """Name a database and who connects to it; nothing secret.
+
+    >>> database_name({"host": "db", "user": "shop", "password": "x", "dbname": "shop"})
+    'postgresql://shop@db/shop'
+    """
+    user, host, port = (parts.get(each) for each in ("user", "host", "port"))
+    where = f"{host or 'local'}{f':{port}' if port else ''}"
+    name = parts.get("dbname") or parts.get("service") or ""
+    return f"postgresql://{f'{user}@' if user else ''}{where}/{name}"

@@ -1,0 +1,281 @@
+"""psycopg 2: connections and cursors that notice session effects, and their driver.
+
+psycopg 2 cannot send a statement without waiting for its answer; so a reset, and what little else
+needs the server, is done by the pool's workers. Cursors that are made from `psycopg2.extensions`
+directly, not by the connection, are not seen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import psycopg2
+import psycopg2.extras
+from psycopg2 import extensions as ext
+from psycopg2 import sql
+
+from carpool import sockets
+from carpool.errors import StaleCursorError
+from carpool.postgresql.effects import effect
+from carpool.postgresql.params import (
+    FAREWELL,
+    KEEPALIVES,
+    NO_ROOM,
+    database_name,
+    freeze,
+    startup_options,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+IDLE = ext.TRANSACTION_STATUS_IDLE
+ACTIVE = ext.TRANSACTION_STATUS_ACTIVE
+IN_TRANSACTION = (ext.TRANSACTION_STATUS_INTRANS, ext.TRANSACTION_STATUS_INERROR)
+
+
+class Session:
+    """What the pool knows of one server session. Belongs to whoever holds the connection."""
+
+    __slots__ = ("baseline", "effect", "everything", "lease", "readable", "ready", "redo")
+
+    def __init__(self, readable: Callable[[int], Any], baseline: dict[str, Any]) -> None:
+        self.effect: str | None = None
+        self.lease = 0
+        self.ready = False
+        self.redo = False
+        self.everything = False  # the reset under way is to clear the session
+        self.readable = readable
+        self.baseline = baseline
+
+
+class Connection(ext.connection):  # type: ignore[misc] # untyped
+    """A psycopg 2 connection that keeps a `Session`."""
+
+    session: Session
+
+    def cursor(self, *args: Any, **kwargs: Any) -> Any:
+        """As psycopg's; a class given in `cursor_factory` is made to take note as well."""
+        if kwargs.get("cursor_factory") is not None:
+            kwargs["cursor_factory"] = tracked(kwargs["cursor_factory"])
+        cursor = super().cursor(*args, **kwargs)
+        cursor.lease = self.session.lease
+        if cursor.withhold:
+            self.session.effect = self.session.effect or "cursor WITH HOLD"
+        return cursor
+
+    def begin_session(self) -> None:
+        """Start to keep a `Session`; what has been set until now is the baseline."""
+        baseline = {name: getattr(self, name) for name in ATTRIBUTES}
+        self.session = Session(sockets.watch(self.fileno()), baseline)
+
+    def changed_attributes(self) -> list[str]:
+        """Tell which attributes users have set on this object."""
+        return [
+            name for name, value in self.session.baseline.items() if getattr(self, name) != value
+        ]
+
+
+ATTRIBUTES = ("autocommit", "isolation_level", "readonly", "deferrable", "cursor_factory")
+
+
+class Tracked:
+    """A mixin for psycopg 2's cursor classes: classifies what they execute."""
+
+    connection: Connection
+    lease = -1
+
+    def _observe(self, query: Any) -> None:
+        session = self.connection.session
+        if self.lease != session.lease:
+            raise StaleCursorError("the cursor's connection has been given back to the pool")
+        if session.effect is None:
+            session.effect = self._effect(query)
+
+    def _effect(self, query: Any) -> str | None:
+        if isinstance(query, sql.Composable):
+            query = query.as_string(self.connection)
+        if isinstance(query, bytes):
+            query = query.decode(errors="replace")
+        return effect(query) if isinstance(query, str) else "unknown kind of query"
+
+    def execute(self, query: Any, *args: Any, **kwargs: Any) -> Any:
+        """As psycopg's. Raises `StaleCursorError` as well."""
+        self._observe(query)
+        return super().execute(query, *args, **kwargs)  # type: ignore[misc]
+
+    def executemany(self, query: Any, *args: Any, **kwargs: Any) -> Any:
+        """As psycopg's. Raises `StaleCursorError` as well."""
+        self._observe(query)
+        return super().executemany(query, *args, **kwargs)  # type: ignore[misc]
+
+    def callproc(self, procname: Any, *args: Any, **kwargs: Any) -> Any:
+        """As psycopg's. Raises `StaleCursorError` as well."""
+        self._observe("CALL")
+        return super().callproc(procname, *args, **kwargs)  # type: ignore[misc]
+
+    def copy_expert(self, sql: Any, *args: Any, **kwargs: Any) -> Any:
+        """As psycopg's. Raises `StaleCursorError` as well."""
+        self._observe(sql)
+        return super().copy_expert(sql, *args, **kwargs)  # type: ignore[misc]
+
+
+_tracked_classes: dict[type[Any], type[Any]] = {}
+
+
+def tracked(cursor_class: type[Any]) -> type[Any]:
+    """Return the tracked variety of a psycopg 2 cursor class, always the same one."""
+    if issubclass(cursor_class, Tracked):
+        return cursor_class
+    known = _tracked_classes.get(cursor_class)
+    if known is None:
+        made = type(cursor_class.__name__, (Tracked, cursor_class), {})
+        known = _tracked_classes.setdefault(cursor_class, made)
+    return known
+
+
+class Psycopg2Driver:
+    """Opens and cleans psycopg 2 connections; see `PsycopgDriver` for the arguments."""
+
+    def __init__(
+        self,
+        dsn: str = "",
+        *,
+        settings: Mapping[str, str] | None = None,
+        isolation_level: int | None = None,
+        autocommit: bool = False,
+        **params: Any,
+    ) -> None:
+        self._dsn = dsn
+        self._autocommit = autocommit
+        self._isolation_level = isolation_level
+        params["cursor_factory"] = tracked(params.get("cursor_factory") or ext.cursor)
+        if settings:
+            params["options"] = startup_options(settings, params.get("options"))
+        self._params = KEEPALIVES | params
+        self.key = (type(self), dsn, isolation_level, autocommit, freeze(self._params))
+        self.name = database_name({**ext.parse_dsn(dsn), **params})
+
+    def connect(self, overrides: Mapping[str, Any]) -> Connection:
+        """See `Driver`."""
+        connection: Connection = psycopg2.connect(
+            self._dsn, connection_factory=Connection, **{**self._params, **overrides}
+        )
+        # As Django's own engine: JSONField decodes by itself.
+        psycopg2.extras.register_default_jsonb(conn_or_curs=connection, loads=lambda text: text)
+        if self._isolation_level is not None:
+            connection.isolation_level = self._isolation_level
+        connection.autocommit = self._autocommit
+        connection.begin_session()
+        return connection
+
+    def close(self, connection: Connection) -> None:
+        """See `Driver`."""
+        with contextlib.suppress(psycopg2.Error, OSError):
+            if self.busy(connection):
+                connection.cancel()
+            farewell = sockets.Farewell(connection.fileno())
+            connection.close()
+            farewell.wait(FAREWELL)
+        connection.close()
+
+    def disown(self, connection: Connection, *, quiescent: bool) -> None:
+        """See `Driver`."""
+        with contextlib.suppress(psycopg2.Error, OSError):
+            sockets.abandon(connection.fileno())
+        if quiescent:
+            connection.close()
+
+    def look(self, connection: Connection) -> bool:
+        """See `Driver`. What is readable is left to a ping: psycopg 2 offers nothing smaller."""
+        if not connection.session.readable(0):
+            return True
+        with contextlib.suppress(psycopg2.Error):
+            connection.poll()
+        return not connection.closed and not connection.session.readable(0)
+
+    def ping(self, connection: Connection) -> None:
+        """See `Driver`."""
+        with self._outside_transactions(connection), connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+
+    def settle(self, connection: Connection) -> bool:
+        """See `Driver`."""
+        session = connection.session
+        session.lease += 1
+        return (
+            session.effect is None
+            and not connection.closed
+            and connection.info.transaction_status == IDLE
+            and not connection.changed_attributes()
+        )
+
+    def dirty(self, connection: Connection) -> bool:
+        """See `Driver`."""
+        return connection.session.effect is not None
+
+    def broken(self, connection: Connection) -> bool:
+        """See `Driver`."""
+        return bool(connection.closed) or connection.info.transaction_status not in (
+            IDLE,
+            *IN_TRANSACTION,
+        )
+
+    def busy(self, connection: Connection) -> bool:
+        """See `Driver`."""
+        return not connection.closed and connection.info.transaction_status == ACTIVE
+
+    def in_transaction(self, connection: Connection) -> bool:
+        """See `Driver`."""
+        return not connection.closed and connection.info.transaction_status in IN_TRANSACTION
+
+    def commit(self, connection: Connection) -> None:
+        """See `Driver`."""
+        connection.commit()
+
+    def no_room(self, error: BaseException) -> bool:
+        """See `Driver`."""
+        return isinstance(error, psycopg2.OperationalError) and bool(NO_ROOM.search(str(error)))
+
+    def adopt(self, connection: Connection) -> bool:
+        """See `Driver`."""
+        traces = connection.session.effect is not None
+        connection.session.effect = None
+        return traces
+
+    def is_set_up(self, connection: Connection) -> bool:
+        """See `Driver`."""
+        return connection.session.ready
+
+    def set_up_done(self, connection: Connection) -> None:
+        """See `Driver`."""
+        connection.session.redo = self.adopt(connection)
+        connection.session.ready = True
+
+    def begin_reset(self, connection: Connection, *, everything: bool) -> bool:
+        """See `Driver`."""
+        connection.session.everything = everything
+        return False
+
+    def finish_reset(self, connection: Connection, timeout: float) -> None:  # noqa: ARG002
+        """See `Driver`. How long it may take is up to the server: psycopg 2 cannot be hurried."""
+        session = connection.session
+        connection.rollback()
+        if session.everything:
+            with self._outside_transactions(connection), connection.cursor() as cursor:
+                cursor.execute("DISCARD ALL")
+            session.ready = session.ready and not session.redo
+        for name in connection.changed_attributes():
+            setattr(connection, name, session.baseline[name])
+        session.effect = None
+
+    @staticmethod
+    @contextlib.contextmanager
+    def _outside_transactions(connection: Connection) -> Any:
+        before = connection.autocommit
+        connection.autocommit = True
+        try:
+            yield
+        finally:
+            connection.autocommit = before
