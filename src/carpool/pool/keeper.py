@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from time import monotonic
 from typing import Generic, TypeVar
 
@@ -43,7 +44,8 @@ class Keeper(Generic[C]):
         """Take a connection back whose lease is over, resetting it as the options want."""
         how = self._options.reset
         if callable(how):
-            self._crew.submit(lambda: self._reset_by(how, entry, connection))
+            self._ledger.reset_begins(in_worker=True)
+            self._crew.submit(lambda: self._in_worker(self._reset_by_user, entry, connection))
         elif how == "always":
             self._begin_reset(entry, connection, everything=True)
         elif how == "auto" and not clean:
@@ -62,21 +64,29 @@ class Keeper(Generic[C]):
         except Exception as error:  # noqa: BLE001 - a connection one cannot reset is closed
             self._give_up(entry, connection, error)
             return
-        with self._ledger.lock:
-            self._ledger.tally.resets += 1
+        self._ledger.reset_begins(in_worker=not sent)
         entry.resetting = True
         if sent:
             self._return(entry, connection)  # the next to acquire it, or a sweep, reads the answer
         else:
-            self._crew.submit(lambda: self._finish_in_worker(entry, connection))
+            self._crew.submit(lambda: self._in_worker(self.finish, entry, connection))
 
-    def _finish_in_worker(self, entry: Entry[C], connection: C) -> None:
+    def _in_worker(
+        self, reset: Callable[[Entry[C], C], None], entry: Entry[C], connection: C
+    ) -> None:
+        """Complete a reset that `reset_begins` has announced."""
         try:
-            self.finish_reset(entry, connection, RESET_TIMEOUT)
+            reset(entry, connection)
         except Exception as error:  # noqa: BLE001 - see above
             self._give_up(entry, connection, error)
         else:
             self._return(entry, connection)
+        finally:
+            self._ledger.reset_ends()
+
+    def finish(self, entry: Entry[C], connection: C) -> None:
+        """Complete a reset in the time that a worker grants it; raises if it fails."""
+        self.finish_reset(entry, connection, RESET_TIMEOUT)
 
     def finish_reset(self, entry: Entry[C], connection: C, timeout: float) -> None:
         """Complete the reset of an entry that is one's own; raises if it fails."""
@@ -86,17 +96,12 @@ class Keeper(Generic[C]):
             self._options.configure(connection)
             self._driver.adopt(connection)
 
-    def _reset_by(self, reset: object, entry: Entry[C], connection: C) -> None:
-        assert callable(reset)
-        try:
-            reset(connection)
-            if self._driver.in_transaction(connection):
-                raise RuntimeError("the pool's 'reset' left a transaction open")  # noqa: TRY301
-            self._driver.adopt(connection)
-        except Exception as error:  # noqa: BLE001 - see above
-            self._give_up(entry, connection, error)
-        else:
-            self._return(entry, connection)
+    def _reset_by_user(self, _entry: Entry[C], connection: C) -> None:
+        assert callable(self._options.reset)
+        self._options.reset(connection)
+        if self._driver.in_transaction(connection):
+            raise RuntimeError("the pool's 'reset' left a transaction open")
+        self._driver.adopt(connection)
 
     def _give_up(self, entry: Entry[C], connection: C, error: Exception) -> None:
         logger.warning("%s: a reset failed, closing: %s", self._ledger.name, error)
@@ -120,7 +125,8 @@ class Keeper(Generic[C]):
         now = monotonic()
         for entry in self._ledger.resetting.copy():
             if self._ledger.take(entry):
-                self._finish_in_worker(entry, entry.take())
+                self._ledger.reset_resumes()
+                self._in_worker(self.finish, entry, entry.take())
         for entry in self._ledger.idle.copy():
             self._look_after(entry, now)
         self._watch_leases(now)

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import logging
 import traceback
+from pathlib import Path
 from typing import Any
 
 from carpool.pool.entry import Entry
 
 logger = logging.getLogger("carpool.pool")
 DEPTH = 20  # frames of the borrower's stack that are kept
-OWN_FRAMES = 3  # of the pool itself, at the end of every such stack
+HERE = str(Path(__file__).parent)
 
 
 def note(entry: Entry[Any]) -> None:
     """Keep the stack that acquires an entry. Costs some microseconds."""
-    stack = traceback.extract_stack(limit=DEPTH + OWN_FRAMES)[:-OWN_FRAMES]
-    entry.borrower = "".join(traceback.format_list(stack))
+    stack = [frame for frame in traceback.extract_stack() if not frame.filename.startswith(HERE)]
+    entry.borrower = "".join(traceback.format_list(stack[-DEPTH:]))
 
 
 def warn(entry: Entry[Any], pool: str, held: float) -> None:
     """Log once that an entry has been held for too long."""
     entry.warned = True
     logger.warning(
-        "%s: a connection has been held for %.0f s; it was acquired here:\n%s",
+        "%s: a connection has been held for %.1f s; it was acquired here:\n%s",
         pool,
         held,
         entry.borrower,
@@ -35,7 +36,7 @@ def returned(entry: Entry[Any], pool: str, held: float) -> None:
     """Log that an entry which was reported came back, and forget its borrower."""
     if entry.warned:
         logger.warning(
-            "%s: a connection reported as held too long came back after %.0f s",
+            "%s: a connection reported as held too long came back after %.1f s",
             pool,
             held,
             extra={"pool": pool, "held": held},

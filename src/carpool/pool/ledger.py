@@ -58,6 +58,7 @@ class Ledger(Generic[C]):
         self.min_size, self.max_size = options.min_size, options.max_size
         self.waiters: deque[Waiter[C]] = deque()
         self.open = self.opening = self.closing = 0
+        self.tended = 0  # of the open ones: in a worker's hands, to come back soon
         self.refs: set[Ref[C]] = set()  # one for every open connection
         self.entries: weakref.WeakSet[Entry[C]] = weakref.WeakSet()  # the same, for their counts
         self.generation = 0  # drains so far
@@ -233,6 +234,22 @@ class Ledger(Generic[C]):
             if not self.open and not wait_on:
                 self._fail_all(error)
 
+    def reset_begins(self, *, in_worker: bool) -> None:
+        """Note that a connection is being reset, by a worker or by who acquires it next."""
+        with self.lock:
+            self.tally.resets += 1
+            self.tended += in_worker
+
+    def reset_resumes(self) -> None:
+        """Note that a worker has taken over a reset whose answer nobody has read yet."""
+        with self.lock:
+            self.tended += 1
+
+    def reset_ends(self) -> None:
+        """Note that a worker is through with the reset of a connection."""
+        with self.lock:
+            self.tended -= 1
+
     def close_begins(self, entry: Entry[C], reason: str) -> None:
         """Note that an entry of one's own is being closed; it counts until `close_ends`."""
         with self.lock:
@@ -300,7 +317,7 @@ class Ledger(Generic[C]):
                 "pool_min": self.min_size,
                 "pool_max": self.max_size,
                 "pool_size": now.size,
-                "pool_available": now.idle + now.resetting,
+                "pool_available": now.idle + len(self.resetting),
                 "requests_waiting": now.waiting,
                 "usage_ms": int(used * 1000),
                 "requests_num": uses + tally.request_errors,
@@ -323,7 +340,7 @@ class Ledger(Generic[C]):
             size=self._counts().size,
             leased=len(self.leased),
             idle=len(self.idle),
-            resetting=len(self.resetting),
+            resetting=len(self.resetting) + self.tended,
             opening=self.opening,
             closing=self.closing,
             waiting=len(self.waiters),
@@ -331,4 +348,10 @@ class Ledger(Generic[C]):
         )
 
     def _counts(self) -> decide.Counts:
-        return decide.Counts(self.open, self.opening, self.closing, len(self.waiters))
+        return decide.Counts(
+            open=self.open,
+            opening=self.opening,
+            closing=self.closing,
+            tended=self.tended,
+            waiting=len(self.waiters),
+        )
