@@ -162,6 +162,14 @@ def test_labels_given_make_one_run_of_them():
     assert (run.labels, run.options) == (("basic",), ("--parallel=2",))
 
 
+def test_nearly_all_tests_are_all_packages_but_for_some_parts():
+    labels = plan.nearly_all(["queries", "cache", "gis_tests", "basic"])
+    assert labels == ("basic", *plan.IN_PARTS["cache"], "queries")
+    assert all(
+        label.startswith(f"{name}.") for name, parts in plan.IN_PARTS.items() for label in parts
+    )
+
+
 # Recording and watching, with small suites of tests in real processes
 
 SUITE = """

@@ -50,6 +50,11 @@ def tests_folder() -> Path:
     return CACHE / name / "tests"
 
 
+def test_packages() -> list[str]:
+    """Return the names of all packages in Django's tests."""
+    return [path.parent.name for path in tests_folder().glob("*/__init__.py")]
+
+
 def interpreter() -> Path:
     """Return the Python of the environment for the tests, made or renewed when need be."""
     folder = CACHE / f"venv-{platform.python_version()}-django-{version('Django')}"

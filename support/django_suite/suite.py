@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from support.django_suite import environment, outcomes, report, server
+from support.django_suite import environment, outcomes, plan, report, server
 from support.django_suite.comparison import Comparison
 from support.django_suite.supervision import Execution
 
@@ -51,11 +51,11 @@ class Suite:
     def _key(self, run: Run) -> str:
         """Return a name that changes with whatever may change the outcomes."""
         sources = [Path(__file__).with_name(f"{name}.py").read_text() for name in _DECISIVE]
-        facts = [self._version, environment.versions(), asdict(run), sources]
+        facts = [self._version, environment.versions(), asdict(run), plan.IN_PARTS, sources]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
     def _run(self, run: Run, engine: str, side: str) -> Outcomes:
-        print(f"{run.name}, {engine}: {' '.join(run.labels) or 'all tests'}", flush=True)
+        print(f"{run.name}, {engine}: {' '.join(run.labels) or 'nearly all tests'}", flush=True)
         begun = time.monotonic()
         folder = self._folder / run.name.replace(" ", "-") / side
         found: Outcomes = {}
@@ -73,7 +73,8 @@ class Suite:
             title=f"{run.name}, {engine}",
             command=[
                 *(str(environment.interpreter()), "runtests.py", "--noinput", "--timing"),
-                *("--settings=support.django_suite.settings", *run.options, *run.labels),
+                *("--settings=support.django_suite.settings", *run.options),
+                *(run.labels or plan.nearly_all(environment.test_packages())),
             ],
             cwd=environment.tests_folder(),
             variables={
