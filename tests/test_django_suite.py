@@ -187,7 +187,9 @@ import unittest
 from django.test import SimpleTestCase
 class One(SimpleTestCase):
     def test_passes(self): pass
-    def test_fails(self): self.assertEqual(1, 2)
+    def test_fails(self):
+        class Unpicklable(Exception): pass
+        raise Unpicklable
     def test_fails_in_a_subtest(self):
         for number in range(3):
             with self.subTest(number=number):
@@ -240,6 +242,7 @@ def test_every_outcome_is_recorded_in_one_process_and_in_two(tmp_path, workers):
         "the_run.ends_by_itself": "passed",
     }
     assert "0 != 1" in found["small.One.test_fails_in_a_subtest"].detail
+    assert "Unpicklable" in found["small.One.test_fails"].detail
     assert "no class" in found["setUpClass (small.Two)"].detail
 
 

@@ -25,7 +25,6 @@ CACHE = ROOT / ".cache" / "django_suite"
 _AS_HERE = ("Django", "psycopg", "psycopg-binary", "asgiref", "sqlparse")
 _BESIDES = (
     "psycopg-pool==3.3.3",
-    "tblib==3.2.2",  # tracebacks that cross from the workers of --parallel
     "Jinja2==3.1.6",
     "PyYAML==6.0.3",
     "tzdata==2026.6",

@@ -93,7 +93,30 @@ class _SerialResult(_Recording, unittest.TextTestResult):
     pass
 
 
-class _WorkerResult(_Recording, RemoteTestResult):
+class _PortableResult(RemoteTestResult):
+    """Sends failures to the parent as mere text: one that cannot be pickled ends a whole run."""
+
+    def addError(self, test: unittest.TestCase, err: Any) -> None:
+        super().addError(test, _as_text(err))
+
+    def addFailure(self, test: unittest.TestCase, err: Any) -> None:
+        super().addFailure(test, _as_text(err))
+
+    def addSubTest(self, test: unittest.TestCase, subtest: unittest.TestCase, err: Any) -> None:
+        del subtest  # the text tells which one
+        if err is not None:
+            super().addFailure(test, _as_text(err))
+
+    def addExpectedFailure(self, test: unittest.TestCase, err: Any) -> None:
+        super().addExpectedFailure(test, _as_text(err))
+
+
+def _as_text(err: Any) -> Any:
+    text = "".join(traceback.format_exception(*err))
+    return AssertionError, AssertionError(text), None
+
+
+class _WorkerResult(_Recording, _PortableResult):
     pass
 
 
