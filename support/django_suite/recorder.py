@@ -103,7 +103,7 @@ class _PortableResult(RemoteTestResult):
         super().addFailure(test, _as_text(err))
 
     def addSubTest(self, test: unittest.TestCase, subtest: unittest.TestCase, err: Any) -> None:
-        del subtest  # the text tells which one
+        del subtest  # recorded by now, and not always to be pickled
         if err is not None:
             super().addFailure(test, _as_text(err))
 
