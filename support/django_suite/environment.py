@@ -55,16 +55,16 @@ def test_packages() -> list[str]:
 
 
 def interpreter() -> Path:
-    """Return the Python of the environment for the tests, made or renewed when need be."""
-    folder = CACHE / f"venv-{platform.python_version()}-django-{version('Django')}"
-    python, stamp = folder / "bin" / "python", folder / "made-of"
-    recipe = _recipe()
-    if not stamp.exists() or stamp.read_text() != recipe:
+    """Return the Python of the environment for the tests, made when there is none like it."""
+    recipe = hashlib.sha256(_recipe().encode()).hexdigest()[:8]
+    folder = CACHE / f"venv-{platform.python_version()}-django-{version('Django')}-{recipe}"
+    python, stamp = folder / "bin" / "python", folder / "complete"
+    if not stamp.exists():
         print(f"Making the environment for Django's tests in {folder.relative_to(ROOT)}")
         shutil.rmtree(folder, ignore_errors=True)
         venv.create(folder, with_pip=False, symlinks=True)
         _pip("--python", str(python), "install", "--editable", str(ROOT), *_requirements())
-        stamp.write_text(recipe)
+        stamp.touch()
     return python
 
 
@@ -73,7 +73,7 @@ def _requirements() -> list[str]:
 
 
 def _recipe() -> str:
-    """Return a text that changes when the environment must be made anew."""
+    """Return a text that changes when another environment is needed."""
     metadata = hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()
     return "\n".join((sys.version, metadata, str(ROOT), *_requirements()))
 
