@@ -29,8 +29,9 @@ def test_a_database_is_empty_and_private(postgres, database):
 
 
 def test_sessions_are_those_of_clients_alone(database):
-    with connect(database, application_name="shop") as connection:
-        (session,) = database.sessions(application_name="shop")
+    admin = database.server.admin(database.name)
+    with admin, connect(database, application_name="shop") as connection:
+        (session,) = database.sessions()
         assert session.pid == connection.info.backend_pid
         assert database.sessions(application_name="other") == []
     assert database.wait_for_sessions(0) == []
