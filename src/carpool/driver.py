@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping
+    from collections.abc import Callable, Hashable, Mapping
 
 C = TypeVar("C")
 
@@ -38,8 +38,17 @@ class Driver(Protocol[C]):
         Bounded to a few seconds. Raises nothing.
         """
 
+    def watch(self, connection: C) -> Callable[[int], object]:
+        """Return a function that, called with 0, is falsy while there is nothing to `look` at.
+
+        It is the pool's look at the socket, at every acquire: see `sockets.watch`.
+        """
+
     def look(self, connection: C) -> bool:
-        """Tell without a round trip whether an idle connection still seems usable."""
+        """Tell without a round trip whether an idle connection still seems usable.
+
+        Called when there is something to look at: the server has closed it, or has said something.
+        """
 
     def ping(self, connection: C) -> None:
         """Ask the server for an answer; raises if none comes."""

@@ -10,9 +10,11 @@ import os
 import threading
 import time
 import weakref
+from asyncio import _get_running_loop  # an exception for each "no loop" would cost
+from operator import itemgetter
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
-from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db.backends.base.base import NO_DB_ALIAS, BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
@@ -49,6 +51,10 @@ def read_options(alias: str, settings_dict: dict[str, Any]) -> Options | None:
     return options
 
 
+# The settings that connections are made with; a change of one of them means another pool.
+PARAMETERS = itemgetter("NAME", "USER", "PASSWORD", "HOST", "PORT", "OPTIONS", "AUTOCOMMIT")
+
+
 def _copied(value: Any) -> Any:
     """Copy the containers of a settings dict, to see later whether anything has changed."""
     if isinstance(value, dict):
@@ -67,7 +73,8 @@ class Pooled(BaseDatabaseWrapper):
     """
 
     _pool: Pool[Any] | None = None
-    _chosen_for: tuple[Any, ...] | None = None  # the settings that `_pool` was chosen for
+    _chosen_for: tuple[Any, ...] | None = None  # the parameters that `_pool` was chosen for
+    _chosen_zone: Any = None  # and the time zone; Django tells when that changes
     _lessor: Pool[Any] | None = None  # the pool that `connection` came from
     _minded = False
 
@@ -93,27 +100,31 @@ class Pooled(BaseDatabaseWrapper):
             return None
         return self._choose_pool(read_options(self.alias, self.settings_dict))
 
-    def _present_pool(self) -> Pool[Any] | None:
-        if self._chosen_for == self._matters():
-            return self._pool
+    def _choose_again(self) -> Pool[Any] | None:
+        """Choose the pool for settings that have changed.
+
+        More patient than `pool`: a CONN_MAX_AGE that is set while the process runs is heeded as
+        Django would; the connection stays leased for so long.
+        """
         if self.alias == NO_DB_ALIAS:
             return self._choose_pool(None)
-        # More patient than `pool`: a CONN_MAX_AGE that is set while the process runs is heeded
-        # as Django would; the connection stays leased for so long.
         patient = {**self.settings_dict, "CONN_MAX_AGE": 0}
         return self._choose_pool(read_options(self.alias, patient))
 
     def _choose_pool(self, options: Options | None) -> Pool[Any] | None:
-        if self._chosen_for != self._matters():
+        if self._chosen_for != PARAMETERS(self.settings_dict):
+            self.check_settings()
             self._pool = None
             if options is not None:
                 self._pool = registry.pool_for(self.alias, self.pool_driver(), options)
-            self._chosen_for = _copied(self.settings_dict), *self._matters()[1:]
+            self._chosen_for = tuple(map(_copied, PARAMETERS(self.settings_dict)))
+            self._chosen_zone = self.timezone
         return self._pool
 
-    def _matters(self) -> tuple[Any, ...]:
-        """Tell all that connection parameters are made of."""
-        return self.settings_dict, settings.USE_TZ, self.timezone_name
+    def ensure_timezone(self) -> bool:
+        """Choose the pool again: Django calls this when the time zone has changed."""
+        self._chosen_for = self._chosen_zone = None
+        return super().ensure_timezone()
 
     def close_pool(self) -> None:
         """Close the pool of the present settings, if there is one, for all who use it."""
@@ -123,38 +134,36 @@ class Pooled(BaseDatabaseWrapper):
 
     # ----------------------------------------------------------------- the lease
 
-    @async_unsafe
     def connect(self) -> None:
         """Acquire a connection; set it up if that has not been done.
 
         Raises what `Pool.acquire` raises: carpool's errors are OperationalErrors.
         """
-        pool = self._present_pool()
+        if _get_running_loop() is not None:
+            _refuse_in_event_loop()
+        pool = self._pool
+        if self._chosen_for != PARAMETERS(self.settings_dict):
+            pool = self._choose_again()
         if pool is None:
             self._lessor = None
             super().connect()
             return
         self._begin_lease()
-        self.connection = connection = self._acquire(pool)
+        try:
+            self.connection = connection = pool.acquire()
+        except PoolClosed:  # by a change of settings in another thread, or its `close_pool`
+            self._chosen_for = None
+            pool = self._choose_again()
+            assert pool is not None
+            self.connection = connection = pool.acquire()
+        self._lessor = pool
         if not self._minded:
             self._minded = _guard_of_thread(self)
         if not pool.driver.is_set_up(connection):
             self._set_up()
 
-    def _acquire(self, pool: Pool[Any]) -> Any:
-        try:
-            connection = pool.acquire()
-        except PoolClosed:  # by a change of settings in another thread, or its `close_pool`
-            self._chosen_for = None
-            fresh = self._present_pool()
-            assert fresh is not None
-            pool, connection = fresh, fresh.acquire()
-        self._lessor = pool
-        return connection
-
     def _begin_lease(self) -> None:
         """Start from the state that Django's `connect` starts from."""
-        self.check_settings()
         self.in_atomic_block = False
         self.savepoint_ids = []
         self.atomic_blocks = []
@@ -163,13 +172,17 @@ class Pooled(BaseDatabaseWrapper):
         self.errors_occurred = False
         self.run_commit_hooks_on_set_autocommit_on = False
         self.run_on_commit = []
-        self._lease_timezone = self.timezone  # the pool's connections are made for it
-        of = self.settings_dict
-        self.autocommit = of["AUTOCOMMIT"]  # the pool's connections are made so
-        self.health_check_enabled = of["CONN_HEALTH_CHECKS"]
-        self.health_check_done = True
-        max_age = of["CONN_MAX_AGE"]
+        self.autocommit = self.settings_dict["AUTOCOMMIT"]  # the pool's connections are made so
+        self.health_check_enabled = False
+        max_age = self.settings_dict["CONN_MAX_AGE"]
+        if max_age != 0:
+            self._keep_for(max_age)
+
+    def _keep_for(self, max_age: float | None) -> None:
+        """Follow Django where CONN_MAX_AGE was set after all, while the process runs."""
         self.close_at = None if max_age is None else time.monotonic() + max_age
+        self.health_check_enabled = self.settings_dict["CONN_HEALTH_CHECKS"]
+        self.health_check_done = True
 
     def _set_up(self) -> None:
         """Do once for a server connection what Django does for every one, and tell receivers.
@@ -214,13 +227,34 @@ class Pooled(BaseDatabaseWrapper):
         """Give the connection back at the end of a request. The pool sees what state it is in."""
         if self._lessor is None or self.settings_dict["CONN_MAX_AGE"] != 0:
             super().close_if_unusable_or_obsolete()
-        else:
+        elif self.in_atomic_block:
             self.close()
+        else:  # what `close` comes to here
+            self.validate_thread_sharing()
+            self.run_on_commit = []
+            connection, pool = self.connection, self._lessor
+            self.connection = self._lessor = None
+            pool.release(connection)
+
+    def validate_thread_sharing(self) -> None:
+        """As Django's; asks for its lock only where another thread is at work."""
+        if self._thread_ident != get_ident():  # type: ignore[attr-defined] # not in the stubs
+            super().validate_thread_sharing()
+
+    def _cursor(self, name: str | None = None) -> Any:
+        """As Django's; only a connection kept over requests needs a health check."""
+        if self.health_check_enabled:
+            self.close_if_health_check_failed()
+        self.ensure_connection()
+        try:
+            cursor = self.create_cursor(name)
+        except Exception:
+            with self.wrap_database_errors:
+                raise
+        return self._prepare_cursor(cursor)  # type: ignore[attr-defined] # not in the stubs
 
     def close_if_health_check_failed(self) -> None:
         """Check a connection kept over several requests; one from the pool is fit for use."""
-        if self.connection is None:
-            return
         if self._lessor is None:
             super().close_if_health_check_failed()
         elif self.health_check_enabled and not self.health_check_done:
@@ -251,6 +285,11 @@ class Pooled(BaseDatabaseWrapper):
         self.connection = self._lessor = None
 
 
+@async_unsafe
+def _refuse_in_event_loop() -> None:
+    """Raise what Django raises where it is called from asynchronous code."""
+
+
 class _ThreadGuard:
     """Lives in a thread's local storage, and ends with it: then its wrappers hand back.
 
@@ -274,7 +313,7 @@ _wrappers: weakref.WeakSet[Pooled] = weakref.WeakSet()
 def _guard_of_thread(wrapper: Pooled) -> bool:
     """Have a wrapper's connection handed back when the thread that owns it ends."""
     owner = wrapper._thread_ident  # type: ignore[attr-defined] # noqa: SLF001 - not in the stubs
-    if owner == threading.get_ident():
+    if owner == get_ident():
         try:
             guard = _thread.guard
         except AttributeError:

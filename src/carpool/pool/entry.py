@@ -41,6 +41,7 @@ class Entry(Generic[C]):
         "check_at",
         "connection",
         "due_at",
+        "readable",
         "ref",
         "resetting",
         "retire_at",
@@ -51,8 +52,17 @@ class Entry(Generic[C]):
         "warned",
     )
 
-    def __init__(self, connection: C, ref: Ref[C], *, due_at: float, retire_at: float) -> None:
+    def __init__(
+        self,
+        connection: C,
+        ref: Ref[C],
+        readable: Callable[[int], object],
+        *,
+        due_at: float,
+        retire_at: float,
+    ) -> None:
         self.connection: C | None = connection
+        self.readable = readable  # called with 0: is there something to look at?
         self.ref = ref
         self.due_at = due_at  # from then on a release looks closer: renew or retire
         self.retire_at = retire_at  # from then on it is closed as it comes back

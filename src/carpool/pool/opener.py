@@ -59,7 +59,8 @@ class Opener(Generic[C]):
         chance = random.random()  # noqa: S311 - spreads lifetimes, guards nothing
         renew, retire = decide.lifetime(self._options.max_lifetime, chance)
         ref = Ref(connection, self._died)
-        entry = Entry(connection, ref, due_at=now + renew, retire_at=now + retire)
+        readable = self._driver.watch(connection)
+        entry = Entry(connection, ref, readable, due_at=now + renew, retire_at=now + retire)
         entry.since = now
         entry.check_at = now + self._options.check_after
         return entry

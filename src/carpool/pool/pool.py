@@ -38,7 +38,6 @@ class Pool(Generic[C]):
         self.driver = driver
         self.options = options = options or Options()
         self.name = options.name or driver.name
-        self._look = driver.look
         self._settle = driver.settle
         self._check_after = options.check_after
         # Whether an acquire does more than look: see `_fit`.
@@ -84,7 +83,7 @@ class Pool(Generic[C]):
                 entry.since = now = monotonic()
                 entry.uses += 1
                 self._leased[id(connection)] = entry
-                if now < entry.check_at and not self._careful and self._look(connection):
+                if now < entry.check_at and not (self._careful or entry.readable(0)):
                     return connection
                 if self._fit(entry, connection, now):
                     return connection
@@ -108,7 +107,7 @@ class Pool(Generic[C]):
     def _examine(self, entry: Entry[C], connection: C, timeout: float) -> None:
         if entry.resetting:
             self._keeper.finish_reset(entry, connection, timeout)
-        elif not self._look(connection):
+        elif not self.driver.look(connection):
             raise ConnectionError("closed by the server or the network while idle")
         elif entry.since >= entry.check_at:
             self.driver.ping(connection)

@@ -72,6 +72,7 @@ class DatabaseWrapper(Pooled, stock.DatabaseWrapper):
 
     def ensure_timezone(self) -> bool:
         """Set the time zone of the present connection; the next one comes from another pool."""
+        self._chosen_for = self._chosen_zone = None
         if self.connection is None:
             return False
         return bool(self._configure_timezone(self.connection))  # type: ignore[attr-defined] # not in the stubs
@@ -82,8 +83,14 @@ class DatabaseWrapper(Pooled, stock.DatabaseWrapper):
             """Return a cursor that notices session effects; a named one is server-side."""
             if self._lessor is None:
                 return super().create_cursor(name)
-            if name is None and self.timezone is self._lease_timezone:
-                return self.connection.cursor()
+            if name is None and self.timezone is self._chosen_zone:
+                connection = self.connection
+                # What `connection.cursor()` comes to, without its ways to other kinds of cursor.
+                if connection.closed:
+                    return connection.cursor()  # which raises
+                cursor = connection.cursor_factory(connection)
+                cursor.lease = connection.session.lease
+                return cursor
             if name is None:
                 return super().create_cursor(None)
             return self._server_side_cursor(name)
@@ -98,6 +105,7 @@ class DatabaseWrapper(Pooled, stock.DatabaseWrapper):
             cursor = cursor_class(
                 connection, name=name, scrollable=False, withhold=connection.autocommit
             )
+            cursor.lease = connection.session.lease
             loader = connection.adapters.get_loader(adapters.types["timestamptz"].oid, Format.TEXT)
             if self.timezone != loader.timezone:
                 register_tzloader(self.timezone, cursor)

@@ -23,10 +23,11 @@ from carpool.postgresql.params import (
 from carpool.postgresql.session import Connection, ServerCursor, tracked
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-IDLE = pq.TransactionStatus.IDLE
-ACTIVE = pq.TransactionStatus.ACTIVE
+# Plain numbers: they are compared on the request's path.
+IDLE = int(pq.TransactionStatus.IDLE)
+ACTIVE = int(pq.TransactionStatus.ACTIVE)
 IN_TRANSACTION = (pq.TransactionStatus.INTRANS, pq.TransactionStatus.INERROR)
 OK = pq.ConnStatus.OK
 
@@ -105,6 +106,10 @@ class PsycopgDriver:
 
     # ------------------------------------------------------------------- judge
 
+    def watch(self, connection: Connection) -> Callable[[int], object]:
+        """See `Driver`."""
+        return connection.session.readable
+
     def look(self, connection: Connection) -> bool:
         """See `Driver`."""
         return not connection.session.readable(0) or self._listen(connection)
@@ -140,8 +145,8 @@ class PsycopgDriver:
             session.effect is None
             and connection.pgconn.transaction_status == IDLE
             and (not session.touched or self._settle_attributes(connection))
-            and connection.row_factory is session.baseline["row_factory"]
-            and connection.cursor_factory is session.baseline["cursor_factory"]
+            and connection.row_factory is session.row_factory
+            and connection.cursor_factory is session.cursor_factory
         )
 
     @staticmethod

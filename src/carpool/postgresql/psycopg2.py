@@ -187,6 +187,10 @@ class Psycopg2Driver:
         if quiescent:
             connection.close()
 
+    def watch(self, connection: Connection) -> Callable[[int], object]:
+        """See `Driver`."""
+        return connection.session.readable
+
     def look(self, connection: Connection) -> bool:
         """See `Driver`. What is readable is left to a ping: psycopg 2 offers nothing smaller."""
         if not connection.session.readable(0):

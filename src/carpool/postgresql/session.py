@@ -53,6 +53,7 @@ class Session:
 
     __slots__ = (
         "baseline",
+        "cursor_factory",
         "effect",
         "everything",
         "handlers",
@@ -60,6 +61,7 @@ class Session:
         "readable",
         "ready",
         "redo",
+        "row_factory",
         "steps",
         "touched",
     )
@@ -71,7 +73,9 @@ class Session:
         self.ready = False  # the engine has set it up
         self.redo = False  # ... in a way that a reset wipes
         self.readable = readable  # look at the socket
-        self.baseline = baseline  # the connection's attributes as opened
+        self.baseline = baseline  # the connection's attributes as opened,
+        self.row_factory = baseline["row_factory"]  # and two of them which nothing announces
+        self.cursor_factory = baseline["cursor_factory"]
         self.handlers: list[tuple[Callable[[Any], None], Any]] = []  # how to remove each
         self.everything = False  # the reset under way clears the session
         self.steps: list[bytes] = []  # statements of a reset still to be sent
@@ -87,6 +91,12 @@ class Connection(psycopg.Connection[Any]):
         if gen.__name__ not in HARMLESS and self.session.effect is None and not _tracked(gen):
             self.session.effect = "untracked cursor"
         return super().wait(gen, *args, **kwargs)
+
+    def cursor(self, *args: Any, **kwargs: Any) -> Any:
+        """As psycopg's, for the present lease."""
+        cursor: Any = super().cursor(*args, **kwargs)
+        cursor.lease = self.session.lease
+        return cursor
 
     def set_autocommit(self, value: bool) -> None:
         """As psycopg's, and take note."""
@@ -194,17 +204,22 @@ class Tracked(Base):
     """
 
     _conn: Connection
-
-    def __init__(self, connection: Connection, *args: Any, **kwargs: Any) -> None:
-        self._lease = connection.session.lease
-        super().__init__(connection, *args, **kwargs)
+    # Set by who makes the cursor: the engine, or `Connection.cursor`. One made by its class
+    # alone serves the lease of its first statement.
+    lease: int | None = None
 
     def _observe(self, query: Any) -> None:
         session = self._conn.session
-        if self._lease != session.lease:
-            raise StaleCursorError("the cursor's connection has been given back to the pool")
+        if self.lease != session.lease:
+            self._check_lease(session)
         if session.effect is None:
             session.effect = effect(query) if type(query) is str else effect_of(query, self._conn)
+
+    def _check_lease(self, session: Session) -> None:
+        if self.lease is None:
+            self.lease = session.lease
+        elif self.lease != session.lease:
+            raise StaleCursorError("the cursor's connection has been given back to the pool")
 
     def execute(self, query: Any, *args: Any, **kwargs: Any) -> Any:
         """As psycopg's. Raises `StaleCursorError` as well."""
@@ -237,31 +252,24 @@ class TrackedServerSide(Tracked):
         self._observe("DECLARE c CURSOR WITH HOLD FOR SELECT 1" if self._withhold else query)
         return super().execute(query, *args, **kwargs)
 
-    def _own(self) -> bool:
-        return self._lease == self._conn.session.lease
-
-    def _refuse_stale(self) -> None:
-        if not self._own():
-            raise StaleCursorError("the cursor's connection has been given back to the pool")
-
     def fetchone(self) -> Any:
         """As psycopg's. Raises `StaleCursorError` as well."""
-        self._refuse_stale()
+        self._check_lease(self._conn.session)
         return super().fetchone()
 
     def fetchmany(self, *args: Any, **kwargs: Any) -> Any:
         """As psycopg's. Raises `StaleCursorError` as well."""
-        self._refuse_stale()
+        self._check_lease(self._conn.session)
         return super().fetchmany(*args, **kwargs)
 
     def fetchall(self) -> Any:
         """As psycopg's. Raises `StaleCursorError` as well."""
-        self._refuse_stale()
+        self._check_lease(self._conn.session)
         return super().fetchall()
 
     def close(self) -> None:
         """As psycopg's; a cursor of an earlier lease is gone with it already."""
-        if self._own():
+        if self.lease == self._conn.session.lease:
             super().close()
 
 
