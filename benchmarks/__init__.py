@@ -1,0 +1,1 @@
+"""What carpool costs, measured beside others in the same run; never installed."""
