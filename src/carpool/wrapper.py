@@ -148,7 +148,16 @@ class Pooled(BaseDatabaseWrapper):
             self._lessor = None
             super().connect()
             return
-        self._begin_lease()
+        # Start from the state that Django's `connect` starts from.
+        self.in_atomic_block = self.needs_rollback = False
+        self.closed_in_transaction = self.errors_occurred = False
+        self.run_commit_hooks_on_set_autocommit_on = self.health_check_enabled = False
+        self.savepoint_ids = []
+        self.atomic_blocks = []
+        self.run_on_commit = []
+        self.autocommit = self.settings_dict["AUTOCOMMIT"]  # the pool's connections are made so
+        if self.settings_dict["CONN_MAX_AGE"] != 0:
+            self._keep_for(self.settings_dict["CONN_MAX_AGE"])
         try:
             self.connection = connection = pool.acquire()
         except PoolClosed:  # by a change of settings in another thread, or its `close_pool`
@@ -161,22 +170,6 @@ class Pooled(BaseDatabaseWrapper):
             self._minded = _guard_of_thread(self)
         if not pool.driver.is_set_up(connection):
             self._set_up()
-
-    def _begin_lease(self) -> None:
-        """Start from the state that Django's `connect` starts from."""
-        self.in_atomic_block = False
-        self.savepoint_ids = []
-        self.atomic_blocks = []
-        self.needs_rollback = False
-        self.closed_in_transaction = False
-        self.errors_occurred = False
-        self.run_commit_hooks_on_set_autocommit_on = False
-        self.run_on_commit = []
-        self.autocommit = self.settings_dict["AUTOCOMMIT"]  # the pool's connections are made so
-        self.health_check_enabled = False
-        max_age = self.settings_dict["CONN_MAX_AGE"]
-        if max_age != 0:
-            self._keep_for(max_age)
 
     def _keep_for(self, max_age: float | None) -> None:
         """Follow Django where CONN_MAX_AGE was set after all, while the process runs."""
@@ -230,7 +223,8 @@ class Pooled(BaseDatabaseWrapper):
         elif self.in_atomic_block:
             self.close()
         else:  # what `close` comes to here
-            self.validate_thread_sharing()
+            if self._thread_ident != get_ident():  # type: ignore[attr-defined] # not in the stubs
+                self.validate_thread_sharing()
             self.run_on_commit = []
             connection, pool = self.connection, self._lessor
             self.connection = self._lessor = None

@@ -23,6 +23,7 @@ def note(entry: Entry[Any]) -> None:
 def warn(entry: Entry[Any], pool: str, held: float) -> None:
     """Log once that an entry has been held for too long."""
     entry.warned = True
+    entry.due_at = 0.0  # so that its return is looked at
     logger.warning(
         "%s: a connection has been held for %.1f s; it was acquired here:\n%s",
         pool,
@@ -32,9 +33,10 @@ def warn(entry: Entry[Any], pool: str, held: float) -> None:
     )
 
 
-def returned(entry: Entry[Any], pool: str, held: float) -> None:
-    """Log that an entry which was reported came back, and forget its borrower."""
-    if entry.warned:
+def returned(entry: Entry[Any], pool: str, held: float) -> bool:
+    """Forget an entry's borrower; if it was reported, log that it came back, and tell so."""
+    reported = entry.warned
+    if reported:
         logger.warning(
             "%s: a connection reported as held too long came back after %.1f s",
             pool,
@@ -43,3 +45,4 @@ def returned(entry: Entry[Any], pool: str, held: float) -> None:
         )
     entry.warned = False
     entry.borrower = ""
+    return reported

@@ -159,7 +159,7 @@ class Pool(Generic[C]):
         now = monotonic()
         entry.used += now - entry.since
         clean = self._settle(connection)
-        if not clean or now >= entry.due_at or entry.warned or self._tidies:
+        if not clean or now >= entry.due_at or self._tidies:
             self._release_slowly(entry, connection, now, clean=clean)
             return
         entry.since = now
@@ -171,7 +171,7 @@ class Pool(Generic[C]):
 
     def _release_slowly(self, entry: Entry[C], connection: C, now: float, *, clean: bool) -> None:
         """Give back what has to be reset, renewed, reported or closed."""
-        leaks.returned(entry, self.name, now - entry.since)
+        reported = leaks.returned(entry, self.name, now - entry.since)
         if self.driver.broken(connection):
             with self._ledger.lock:
                 self._ledger.tally.returns_bad += 1
@@ -182,7 +182,8 @@ class Pool(Generic[C]):
         else:
             if now >= entry.due_at:
                 entry.due_at = entry.retire_at
-                self._crew.submit(lambda: self._keeper.renew(entry))
+                if not reported:
+                    self._crew.submit(lambda: self._keeper.renew(entry))
             self._keeper.give_back(entry, connection, clean=clean)
 
     def _refuse(self, connection: C) -> None:

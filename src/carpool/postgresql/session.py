@@ -95,7 +95,8 @@ class Connection(psycopg.Connection[Any]):
     def cursor(self, *args: Any, **kwargs: Any) -> Any:
         """As psycopg's, for the present lease."""
         cursor: Any = super().cursor(*args, **kwargs)
-        cursor.lease = self.session.lease
+        if isinstance(cursor, Tracked):
+            cursor.lease = self.session.lease
         return cursor
 
     def set_autocommit(self, value: bool) -> None:
