@@ -81,11 +81,11 @@ class Driver(Protocol[C]):
         Tells whether there was any: such a set-up has to be done again after a reset.
         """
 
-    def is_set_up(self, connection: C) -> bool:
-        """Tell whether `set_up_done` was called and still holds."""
+    def set_up_by(self, connection: C) -> object:
+        """Return what was given to `set_up_done`; None: not yet, or a reset has wiped it."""
 
-    def set_up_done(self, connection: C) -> None:
-        """Take what has been done to the session as its set-up, until a reset wipes it."""
+    def set_up_done(self, connection: C, by: object) -> None:
+        """Take what has been done to the session as its set-up, done by `by`."""
 
     def begin_reset(self, connection: C, *, everything: bool) -> bool:
         """Start to end the transaction and, with `everything`, to clear the session's state.

@@ -168,8 +168,8 @@ class Pooled(BaseDatabaseWrapper):
         self._lessor = pool
         if not self._minded:
             self._minded = _guard_of_thread(self)
-        if not pool.driver.is_set_up(connection):
-            self._set_up()
+        if pool.driver.set_up_by(connection) != connection_created.receivers:
+            self._set_up(pool)
 
     def _keep_for(self, max_age: float | None) -> None:
         """Follow Django where CONN_MAX_AGE was set after all, while the process runs."""
@@ -177,12 +177,14 @@ class Pooled(BaseDatabaseWrapper):
         self.health_check_enabled = self.settings_dict["CONN_HEALTH_CHECKS"]
         self.health_check_done = True
 
-    def _set_up(self) -> None:
+    def _set_up(self, pool: Pool[Any]) -> None:
         """Do once for a server connection what Django does for every one, and tell receivers.
 
         `connection_created` is meant for "any post connection commands": it is sent once for a
-        server connection, and again only where a reset wiped what its receivers had done.
+        server connection, and again only where a reset has wiped what its receivers had done, or
+        where the receivers are others than those that have seen it.
         """
+        receivers = list(connection_created.receivers)
         try:
             self.init_connection_state()
             connection_created.send(sender=self.__class__, connection=self)
@@ -190,8 +192,7 @@ class Pooled(BaseDatabaseWrapper):
         except BaseException:
             self._discard()
             raise
-        assert self._lessor is not None
-        self._lessor.driver.set_up_done(self.connection)
+        pool.driver.set_up_done(self.connection, by=receivers)
 
     def _close(self) -> None:
         """Give the connection back."""

@@ -1,4 +1,4 @@
-"""The threads that do a pool's background work: started at need, gone when there is nothing left."""
+"""The threads of a pool's background work: started at need, gone when nothing is left to do."""
 
 from __future__ import annotations
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from time import monotonic
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-from carpool.driver import Driver
-from carpool.options import Options
 from carpool.pool import decide, leaks
-from carpool.pool.crew import Crew
 from carpool.pool.decide import Upkeep
-from carpool.pool.entry import Entry
-from carpool.pool.ledger import Ledger
-from carpool.pool.opener import Opener
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from carpool.driver import Driver
+    from carpool.options import Options
+    from carpool.pool.crew import Crew
+    from carpool.pool.entry import Entry
+    from carpool.pool.ledger import Ledger
+    from carpool.pool.opener import Opener
 
 C = TypeVar("C")
 logger = logging.getLogger("carpool.pool")
@@ -121,7 +124,7 @@ class Keeper(Generic[C]):
     # -------------------------------------------------------------------- sweep
 
     def sweep(self) -> float | None:
-        """Do what has fallen due; returns the seconds until the next look, None: nothing to keep."""
+        """Do what has fallen due; returns the seconds until the next look, None: not needed."""
         now = monotonic()
         for entry in self._ledger.resetting.copy():
             if self._ledger.take(entry):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from carpool.pool.entry import Entry
+if TYPE_CHECKING:
+    from carpool.pool.entry import Entry
 
 logger = logging.getLogger("carpool.pool")
 DEPTH = 20  # frames of the borrower's stack that are kept

@@ -24,14 +24,16 @@ import copy
 import weakref
 from collections import deque
 from threading import Event, Lock
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from carpool.errors import PoolClosed, PoolTimeout, PoolUnavailable, TooManyRequests
-from carpool.options import Options
 from carpool.pool import decide
 from carpool.pool.circuit import Circuit
-from carpool.pool.entry import Entry, Ref, Waiter
 from carpool.pool.stats import Snapshot, Tally
+
+if TYPE_CHECKING:
+    from carpool.options import Options
+    from carpool.pool.entry import Entry, Ref, Waiter
 
 C = TypeVar("C")
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import logging
 import random
 from time import monotonic
-from collections.abc import Mapping
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from carpool.driver import Driver
-from carpool.options import Options
 from carpool.pool import decide
-from carpool.pool.crew import Crew
 from carpool.pool.entry import Entry, Ref
-from carpool.pool.ledger import Ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from carpool.driver import Driver
+    from carpool.options import Options
+    from carpool.pool.crew import Crew
+    from carpool.pool.ledger import Ledger
 
 C = TypeVar("C")
 logger = logging.getLogger("carpool.pool")

@@ -6,13 +6,10 @@ How acquire and release do without a lock is told at the head of `ledger.py`.
 from __future__ import annotations
 
 import logging
-import weakref
-from collections.abc import Iterator
 from contextlib import contextmanager
 from time import monotonic
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-from carpool.driver import Driver
 from carpool.errors import PoolTimeout
 from carpool.options import Options
 from carpool.pool import fork, leaks
@@ -21,7 +18,13 @@ from carpool.pool.entry import Entry, Waiter
 from carpool.pool.keeper import Keeper
 from carpool.pool.ledger import Ledger
 from carpool.pool.opener import Opener
-from carpool.pool.stats import Snapshot
+
+if TYPE_CHECKING:
+    import weakref
+    from collections.abc import Iterator
+
+    from carpool.driver import Driver
+    from carpool.pool.stats import Snapshot
 
 C = TypeVar("C")
 logger = logging.getLogger("carpool.pool")

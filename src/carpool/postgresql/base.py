@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.postgresql import base as stock
 from django.db.backends.postgresql.psycopg_any import IsolationLevel, is_psycopg3
 
@@ -76,6 +77,13 @@ class DatabaseWrapper(Pooled, stock.DatabaseWrapper):
         if self.connection is None:
             return False
         return bool(self._configure_timezone(self.connection))  # type: ignore[attr-defined] # not in the stubs
+
+    def init_connection_state(self) -> None:
+        """Set up a connection; a pooled one starts with its time zone and role."""
+        if self._lessor is None:
+            super().init_connection_state()
+        else:
+            BaseDatabaseWrapper.init_connection_state(self)
 
     if TYPE_CHECKING or is_psycopg3:
 

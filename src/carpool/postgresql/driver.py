@@ -91,7 +91,7 @@ class PsycopgDriver:
 
     @staticmethod
     def _cancel(connection: Connection) -> None:
-        """Stop what is running: a server notices the end of a connection only between statements."""
+        """Stop what is running: a server notices that a client has gone only between statements."""
         if hasattr(connection, "cancel_safe"):  # psycopg 3.2
             connection.cancel_safe(timeout=CANCEL)
         else:
@@ -193,14 +193,14 @@ class PsycopgDriver:
         session.effect = None
         return traces
 
-    def is_set_up(self, connection: Connection) -> bool:
+    def set_up_by(self, connection: Connection) -> object:
         """See `Driver`."""
-        return connection.session.ready
+        return connection.session.set_up_by
 
-    def set_up_done(self, connection: Connection) -> None:
+    def set_up_done(self, connection: Connection, by: object) -> None:
         """See `Driver`."""
         connection.session.redo = self.adopt(connection)
-        connection.session.ready = True
+        connection.session.set_up_by = by
 
     def begin_reset(self, connection: Connection, *, everything: bool) -> bool:
         """See `Driver`."""
@@ -238,7 +238,7 @@ class PsycopgDriver:
         connection.restore_attributes()
         session.effect = None
         if session.everything and session.redo:
-            session.ready = False
+            session.set_up_by = None
 
     @staticmethod
     def _reset_in_step(connection: Connection) -> None:

@@ -38,13 +38,13 @@ IN_TRANSACTION = (ext.TRANSACTION_STATUS_INTRANS, ext.TRANSACTION_STATUS_INERROR
 class Session:
     """What the pool knows of one server session. Belongs to whoever holds the connection."""
 
-    __slots__ = ("baseline", "effect", "everything", "lease", "readable", "ready", "redo")
+    __slots__ = ("baseline", "effect", "everything", "lease", "readable", "redo", "set_up_by")
 
     def __init__(self, readable: Callable[[int], Any], baseline: dict[str, Any]) -> None:
         self.effect: str | None = None
         self.lease = 0
-        self.ready = False
         self.redo = False
+        self.set_up_by: object = None
         self.everything = False  # the reset under way is to clear the session
         self.readable = readable
         self.baseline = baseline
@@ -248,14 +248,14 @@ class Psycopg2Driver:
         connection.session.effect = None
         return traces
 
-    def is_set_up(self, connection: Connection) -> bool:
+    def set_up_by(self, connection: Connection) -> object:
         """See `Driver`."""
-        return connection.session.ready
+        return connection.session.set_up_by
 
-    def set_up_done(self, connection: Connection) -> None:
+    def set_up_done(self, connection: Connection, by: object) -> None:
         """See `Driver`."""
         connection.session.redo = self.adopt(connection)
-        connection.session.ready = True
+        connection.session.set_up_by = by
 
     def begin_reset(self, connection: Connection, *, everything: bool) -> bool:
         """See `Driver`."""
@@ -269,7 +269,8 @@ class Psycopg2Driver:
         if session.everything:
             with self._outside_transactions(connection), connection.cursor() as cursor:
                 cursor.execute("DISCARD ALL")
-            session.ready = session.ready and not session.redo
+            if session.redo:
+                session.set_up_by = None
         for name in connection.changed_attributes():
             setattr(connection, name, session.baseline[name])
         session.effect = None

@@ -59,9 +59,9 @@ class Session:
         "handlers",
         "lease",
         "readable",
-        "ready",
         "redo",
         "row_factory",
+        "set_up_by",
         "steps",
         "touched",
     )
@@ -70,7 +70,7 @@ class Session:
         self.effect: str | None = None  # the first that may have left state behind
         self.lease = 0  # counts; cursors of earlier leases are refused
         self.touched = False  # an attribute of the connection was set
-        self.ready = False  # the engine has set it up
+        self.set_up_by: object = None  # who has set it up; None: nobody
         self.redo = False  # ... in a way that a reset wipes
         self.readable = readable  # look at the socket
         self.baseline = baseline  # the connection's attributes as opened,
