@@ -250,9 +250,11 @@ class Pooled(BaseDatabaseWrapper):
 
     def close_if_health_check_failed(self) -> None:
         """Check a connection kept over several requests; one from the pool is fit for use."""
+        if self.connection is None or self.health_check_done:
+            return
         if self._lessor is None:
             super().close_if_health_check_failed()
-        elif self.health_check_enabled and not self.health_check_done:
+        elif self.health_check_enabled:
             if not self.is_usable():
                 self._discard()
             self.health_check_done = True

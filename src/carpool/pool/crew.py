@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import weakref
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from time import monotonic
@@ -25,12 +26,13 @@ class Crew:
     or None when there is nothing left to look after. It is also called after every task, by the
     thread that did it, which from then on is the keeper of the pauses.
     An exception in either is logged and ends nothing.
+    `sweep` is a bound method, held weakly: threads do not keep a forgotten pool alive.
     """
 
     def __init__(self, name: str, limit: int, sweep: Callable[[], float | None]) -> None:
         self._name = name
         self._limit = limit
-        self._sweep = sweep
+        self._sweep = weakref.WeakMethod(sweep)
         self._tasks: SimpleQueue[Task] = SimpleQueue()
         self._lock = threading.Lock()  # guards those below
         self._threads: set[threading.Thread] = set()
@@ -100,7 +102,9 @@ class Crew:
         pause: float | None = PATIENCE
         while not self._leaves(me, pause):
             if self._keeper is me:
-                pause = self._safely(self._sweep)
+                sweep = self._sweep()
+                pause = self._safely(sweep) if sweep else None
+                del sweep
             task = self._next(PATIENCE if pause is None else pause)
             if task is not None:
                 self._safely(task)
