@@ -32,10 +32,10 @@ class Driver(Protocol[C]):
         May take long. Raises the database module's errors.
         """
 
-    def close(self, connection: C) -> None:
+    def close(self, connection: C, patience: float) -> None:
         """End the session, cancelling what still runs in it, and return when it is gone.
 
-        Bounded to a few seconds. Raises nothing.
+        Waits for the server no longer than about `patience` seconds. Raises nothing.
         """
 
     def watch(self, connection: C) -> Callable[[int], object]:

@@ -16,10 +16,12 @@ class Circuit:
     since: float = 0.0
     retry_at: float = 0.0
     error: BaseException | None = None
+    full: bool = False  # the server is up, but has no room: worth waiting for
     wanted_at: float = field(default=0.0)  # when a request last asked for a connection
 
-    def failed(self, error: BaseException, now: float) -> None:
-        """Take note of a failed attempt."""
+    def failed(self, error: BaseException, now: float, *, full: bool) -> None:
+        """Take note of a failed attempt; `full`: the server is up, but has no room."""
+        self.full = full
         if not self.failures:
             self.since = now
         self.failures += 1

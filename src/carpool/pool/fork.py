@@ -14,7 +14,7 @@ import weakref
 from typing import Protocol
 
 PATIENCE = 1.0  # seconds that a fork waits for background work under way, in all
-AT_EXIT = 2.0  # seconds that the end of a process may take, in all
+AT_EXIT = 1.0  # seconds that the end of a process may take, in all
 
 
 class Pooling(Protocol):

@@ -101,7 +101,7 @@ class Ledger(Generic[C]):
                 f"{self.max_waiting} requests are waiting for a connection to {self.name} "
                 f"already, which is 'max_waiting'; {self._snapshot()}"
             )
-        if not (self.open or self.opening) and self.circuit.open(now):
+        if not (self.open or self.opening or self.circuit.full) and self.circuit.open(now):
             refusal = PoolUnavailable(
                 f"the last {self.circuit.failures} attempts to connect to {self.name} failed, "
                 f"the next is due in {self.circuit.retry_at - now:.1f} s; {self._snapshot()}"
@@ -226,14 +226,17 @@ class Ledger(Generic[C]):
             if self.open >= self.min_size:
                 self.filled.set()
 
-    def open_failed(self, error: Exception, now: float, *, wait_on: bool) -> None:
-        """Note that opening failed. Who has nothing else to wait for is told, unless `wait_on`."""
+    def open_failed(self, error: Exception, now: float, *, full: bool) -> None:
+        """Note that opening failed. Who waits is told, unless there is something to wait for.
+
+        That is a connection that is open, or room on a server that is `full`.
+        """
         with self.lock:
             self.opening -= 1
             self.tally.connections += 1
             self.tally.connect_errors += 1
-            self.circuit.failed(error, now)
-            if not self.open and not wait_on:
+            self.circuit.failed(error, now, full=full)
+            if not (self.open or full):
                 self._fail_all(error)
 
     def reset_begins(self, *, in_worker: bool) -> None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from carpool.pool.ledger import Ledger
 
 C = TypeVar("C")
+PATIENCE = 2.0  # seconds that closing waits for the server to end the session
+HURRY = 0.1  # the same when the process ends
 logger = logging.getLogger("carpool.pool")
 
 
@@ -30,6 +32,7 @@ class Opener(Generic[C]):
         self._options = options
         self._ledger = ledger
         self._crew = crew
+        self.patience = PATIENCE
 
     def order(self) -> None:
         """Have as many connections opened as are wanted and allowed. Does not wait for them."""
@@ -81,12 +84,12 @@ class Opener(Generic[C]):
                 raise RuntimeError("the pool's 'configure' left a transaction open")  # noqa: TRY301
             return self._driver.adopt(connection)
         except BaseException:
-            self._driver.close(connection)
+            self._driver.close(connection, self.patience)
             raise
 
     def _failed(self, error: Exception) -> None:
         logger.warning("%s: connecting failed: %s", self._ledger.name, error)
-        self._ledger.open_failed(error, monotonic(), wait_on=self._driver.no_room(error))
+        self._ledger.open_failed(error, monotonic(), full=self._driver.no_room(error))
 
     def discard(self, entry: Entry[C], connection: C, reason: str) -> None:
         """Close a connection that is one's own, in a worker; then have others opened if wanted."""
@@ -96,7 +99,7 @@ class Opener(Generic[C]):
 
     def _close(self, connection: C) -> None:
         try:
-            self._driver.close(connection)
+            self._driver.close(connection, self.patience)
         finally:
             self._ledger.close_ends()
             self.order()

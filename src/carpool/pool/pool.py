@@ -17,7 +17,7 @@ from carpool.pool.crew import Crew
 from carpool.pool.entry import Entry, Waiter
 from carpool.pool.keeper import Keeper
 from carpool.pool.ledger import Ledger
-from carpool.pool.opener import Opener
+from carpool.pool.opener import HURRY, Opener
 
 if TYPE_CHECKING:
     import weakref
@@ -301,8 +301,9 @@ class Pool(Generic[C]):
     def at_exit(self, timeout: float) -> None:
         """End the sessions: the idle ones, and those whose borrowers are gone or resting."""
         leased = [entry.ref for entry in self._leased.copy().values()]
+        self._opener.patience = HURRY
         self.close(timeout)
         for ref in leased:
             connection = ref()
             if connection is not None and not self.driver.busy(connection):
-                self.driver.close(connection)
+                self.driver.close(connection, HURRY)

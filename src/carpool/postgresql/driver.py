@@ -13,7 +13,6 @@ from psycopg.conninfo import conninfo_to_dict
 
 from carpool import sockets
 from carpool.postgresql.params import (
-    FAREWELL,
     KEEPALIVES,
     NO_ROOM,
     database_name,
@@ -31,7 +30,7 @@ ACTIVE = int(pq.TransactionStatus.ACTIVE)
 IN_TRANSACTION = (pq.TransactionStatus.INTRANS, pq.TransactionStatus.INERROR)
 OK = pq.ConnStatus.OK
 
-CANCEL = 2.0  # seconds that closing waits for a statement to be cancelled
+PING = 2.0  # seconds within which the server has to answer a ping
 
 # DISCARD ALL less DEALLOCATE ALL: what psycopg has prepared by itself stays known to both sides.
 # https://www.postgresql.org/docs/current/sql-discard.html lists the equivalents.
@@ -79,21 +78,21 @@ class PsycopgDriver:
         connection.begin_session()
         return connection
 
-    def close(self, connection: Connection) -> None:
+    def close(self, connection: Connection, patience: float) -> None:
         """See `Driver`."""
         with contextlib.suppress(psycopg.Error, OSError):
             if self.busy(connection):
-                self._cancel(connection)
+                self._cancel(connection, patience)
             farewell = sockets.Farewell(connection.pgconn.socket)
             connection.close()
-            farewell.wait(FAREWELL)
+            farewell.wait(patience)
         connection.close()
 
     @staticmethod
-    def _cancel(connection: Connection) -> None:
+    def _cancel(connection: Connection, patience: float) -> None:
         """Stop what is running: a server notices that a client has gone only between statements."""
         if hasattr(connection, "cancel_safe"):  # psycopg 3.2
-            connection.cancel_safe(timeout=CANCEL)
+            connection.cancel_safe(timeout=max(patience, 0.1))
         else:
             connection.cancel()
 
@@ -135,7 +134,7 @@ class PsycopgDriver:
         with connection.lock:
             pgconn = connection.pgconn
             pgconn.send_query(b"")
-            self._read_answer(connection, monotonic() + FAREWELL)
+            self._read_answer(connection, monotonic() + PING)
 
     def settle(self, connection: Connection) -> bool:
         """See `Driver`."""

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
 
-FAREWELL = 2.0  # seconds that closing waits for the server to end the session
-
 # libpq gives no SQLSTATE for a refused login; these are its two texts for 53300.
 NO_ROOM = re.compile(r"FATAL: +(sorry, )?too many|FATAL: +remaining connection slots")
 

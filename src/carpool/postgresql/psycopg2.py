@@ -19,7 +19,6 @@ from carpool import sockets
 from carpool.errors import StaleCursorError
 from carpool.postgresql.effects import effect
 from carpool.postgresql.params import (
-    FAREWELL,
     KEEPALIVES,
     NO_ROOM,
     database_name,
@@ -170,14 +169,14 @@ class Psycopg2Driver:
         connection.begin_session()
         return connection
 
-    def close(self, connection: Connection) -> None:
+    def close(self, connection: Connection, patience: float) -> None:
         """See `Driver`."""
         with contextlib.suppress(psycopg2.Error, OSError):
             if self.busy(connection):
                 connection.cancel()
             farewell = sockets.Farewell(connection.fileno())
             connection.close()
-            farewell.wait(FAREWELL)
+            farewell.wait(patience)
         connection.close()
 
     def disown(self, connection: Connection, *, quiescent: bool) -> None:
