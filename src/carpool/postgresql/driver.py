@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import psycopg
-from psycopg import pq
+from psycopg import pq, sql
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import tuple_row
 
 from carpool import sockets
 from carpool.postgresql.params import (
@@ -17,12 +17,16 @@ from carpool.postgresql.params import (
     NO_ROOM,
     database_name,
     freeze,
+    set_config,
     startup_options,
+    uses_service,
 )
 from carpool.postgresql.session import Connection, ServerCursor, tracked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+PREPARED_BY_USERS = "SELECT name FROM pg_catalog.pg_prepared_statements WHERE from_sql"
 
 # Plain numbers: they are compared on the request's path.
 IDLE = int(pq.TransactionStatus.IDLE)
@@ -35,8 +39,8 @@ PING = 2.0  # seconds within which the server has to answer a ping
 # DISCARD ALL less DEALLOCATE ALL: what psycopg has prepared by itself stays known to both sides.
 # https://www.postgresql.org/docs/current/sql-discard.html lists the equivalents.
 DISCARD_PIECEWISE = (
-    "CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; "
-    "SELECT pg_advisory_unlock_all(); DISCARD PLANS; DISCARD TEMP; DISCARD SEQUENCES"
+    b"CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; "
+    b"SELECT pg_advisory_unlock_all(); DISCARD PLANS; DISCARD TEMP; DISCARD SEQUENCES"
 )
 
 
@@ -58,14 +62,19 @@ class PsycopgDriver:
     ) -> None:
         self._conninfo = conninfo
         self._isolation_level = isolation_level
-        self._params = params
+        parts = {**conninfo_to_dict(conninfo), **params}
         params["cursor_factory"] = tracked(params.get("cursor_factory") or psycopg.Cursor)
-        if settings:
-            params["options"] = startup_options(settings, params.get("options"))
-        if "service" not in params and "PGSERVICE" not in os.environ:
+        self._preamble: list[bytes] = []
+        if uses_service(parts):
+            # The service file may have options of its own, which ours would displace.
+            self._preamble = [set_config(name, value) for name, value in (settings or {}).items()]
+            self._params = params
+        else:
+            if options := startup_options(settings or {}, parts.get("options")):
+                params["options"] = options
             self._params = KEEPALIVES | params
-        self.key = (type(self), conninfo, isolation_level, freeze(self._params))
-        self.name = database_name({**conninfo_to_dict(conninfo), **params})
+        self.key = (type(self), conninfo, isolation_level, freeze((self._params, self._preamble)))
+        self.name = database_name(parts)
 
     # ---------------------------------------------------------- open and close
 
@@ -76,6 +85,8 @@ class PsycopgDriver:
         if self._isolation_level is not None:
             psycopg.Connection.set_isolation_level(connection, self._isolation_level)
         connection.begin_session()
+        for statement in self._preamble:
+            connection.pgconn.exec_(statement)
         return connection
 
     def close(self, connection: Connection, patience: float) -> None:
@@ -206,9 +217,9 @@ class PsycopgDriver:
         session = connection.session
         session.everything = everything
         if connection.prepare_threshold is not None:
-            session.steps = [DISCARD_PIECEWISE.encode()] if everything else []
+            session.steps = [DISCARD_PIECEWISE, *self._preamble] if everything else []
             return False
-        steps = [b"DISCARD ALL"] if everything else []
+        steps = [b"DISCARD ALL", *self._preamble] if everything else []
         if self.in_transaction(connection):
             steps.insert(0, b"ROLLBACK")
         session.steps = steps
@@ -242,10 +253,17 @@ class PsycopgDriver:
     @staticmethod
     def _reset_in_step(connection: Connection) -> None:
         """Reset through psycopg itself, which prepares statements and must hear of it all."""
+        session = connection.session
         connection.rollback()
         connection.autocommit = True
-        for step in connection.session.steps:
-            connection.execute(step, prepare=False)
+        with connection.cursor(row_factory=tuple_row) as cursor:
+            for step in session.steps:
+                cursor.execute(step, prepare=False)
+            if session.everything:
+                names = cursor.execute(PREPARED_BY_USERS, prepare=False).fetchall()
+                for name in names:
+                    deallocate = sql.SQL("DEALLOCATE {}").format(sql.Identifier(*name))
+                    cursor.execute(deallocate, prepare=False)
 
     @staticmethod
     def _read_answer(connection: Connection, deadline: float) -> None:

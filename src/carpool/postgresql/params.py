@@ -54,6 +54,21 @@ def startup_options(settings: Mapping[str, str], options: str | None) -> str:
     return " ".join([given, *(f"-c {name}={value}" for name, value in escaped.items())]).strip()
 
 
+def set_config(name: str, value: str) -> bytes:
+    """Return the statement that does the same when a session has begun.
+
+    >>> set_config("role", "o'neil")
+    b"SELECT pg_catalog.set_config('role', 'o''neil', false)"
+    """
+    quoted = value.replace("'", "''")
+    return f"SELECT pg_catalog.set_config('{name}', '{quoted}', false)".encode()
+
+
+def uses_service(parts: Mapping[str, Any]) -> bool:
+    """Tell whether libpq takes parameters from a service file."""
+    return bool(parts.get("service") or os.environ.get("PGSERVICE"))
+
+
 def database_name(parts: Mapping[str, Any]) -> str:
     """Name a database and who connects to it; nothing secret.
 
