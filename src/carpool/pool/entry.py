@@ -51,6 +51,7 @@ class Entry(Generic[C]):
         "since",
         "used",
         "uses",
+        "waited",
         "warned",
     )
 
@@ -72,6 +73,7 @@ class Entry(Generic[C]):
         self.since = 0.0  # when it was leased, or became idle
         self.uses = 0
         self.used = 0.0  # seconds
+        self.waited = 0.0  # seconds, of those who got it after waiting
         self.resetting = False  # its answer to a reset is still to be read
         self.set_up = False  # `configure` left something that a reset wipes
         self.borrower = ""  # the stack that acquired it, when leaks are watched

@@ -193,6 +193,13 @@ class Ledger(Generic[C]):
 
     # ------------------------------------------------- opening, closing, losing
 
+    def has_room(self) -> bool:
+        """Tell whether one more connection may be opened. Takes no lock: a hint.
+
+        Should it be wrong, whoever has just made room asks for what is wanted.
+        """
+        return self.open + self.opening + self.closing < self.max_size
+
     def reserve_wanted(self, now: float) -> int:
         """Reserve room for as many connections as are wanted and allowed; returns how many."""
         with self.lock:
@@ -283,6 +290,7 @@ class Ledger(Generic[C]):
             self.entries.discard(entry)
             self.tally.uses += entry.uses
             self.tally.used += entry.used
+            self.tally.waited += entry.waited
 
     # -------------------------------------------------------------- its owner's
 
@@ -318,6 +326,7 @@ class Ledger(Generic[C]):
             live = list(self.entries)
             uses = tally.uses + sum(entry.uses for entry in live)
             used = tally.used + sum(entry.used for entry in live)
+            waited = tally.waited + sum(entry.waited for entry in live)
             return {
                 "pool_min": self.min_size,
                 "pool_max": self.max_size,
@@ -327,7 +336,7 @@ class Ledger(Generic[C]):
                 "usage_ms": int(used * 1000),
                 "requests_num": uses + tally.request_errors,
                 "requests_queued": tally.queued,
-                "requests_wait_ms": int(tally.waited * 1000),
+                "requests_wait_ms": int(waited * 1000),
                 "requests_errors": tally.request_errors,
                 "returns_bad": tally.returns_bad,
                 "connections_num": tally.connections,

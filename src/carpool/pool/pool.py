@@ -131,19 +131,18 @@ class Pool(Generic[C]):
                 entry.uses += 1
                 self._leased[id(connection)] = entry
                 waiter.entry = None
-                if self._fit(entry, connection, deadline):
-                    break
+                unfit = entry.resetting or now >= entry.check_at or self._careful
+                if not (unfit or entry.readable(0)) or self._fit(entry, connection, deadline):
+                    entry.waited += now - start
+                    return connection
                 waiter = Waiter()  # that one was dead: keep the place in the queue
                 self._ledger.enlist_again(waiter)
         except BaseException:
             self._ledger.withdraw(waiter)
             raise
-        with self._ledger.lock:
-            self._ledger.tally.waited += now - start
-        return connection
 
     def _await(self, waiter: Waiter[C], timeout: float, deadline: float) -> Entry[C]:
-        if waiter.entry is None:
+        if waiter.entry is None and self._ledger.has_room():
             self._opener.order()
         waiter.gate.acquire(timeout=max(0.0, deadline - monotonic()))
         return waiter.entry or self._ledger.too_late(waiter, timeout)
