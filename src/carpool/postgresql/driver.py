@@ -12,9 +12,9 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import tuple_row
 
 from carpool import sockets
+from carpool.postgresql.common import SessionDriver
 from carpool.postgresql.params import (
     KEEPALIVES,
-    NO_ROOM,
     database_name,
     freeze,
     set_config,
@@ -24,7 +24,7 @@ from carpool.postgresql.params import (
 from carpool.postgresql.session import Connection, ServerCursor, tracked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
 PREPARED_BY_USERS = "SELECT name FROM pg_catalog.pg_prepared_statements WHERE from_sql"
 
@@ -44,13 +44,15 @@ DISCARD_PIECEWISE = (
 )
 
 
-class PsycopgDriver:
+class PsycopgDriver(SessionDriver[Connection]):
     """Opens and cleans psycopg 3 connections.
 
     `params` go to `psycopg.connect`; `settings` are server settings that the session starts with
     and falls back to when it is reset (`{"TimeZone": "UTC", "role": "app"}`); `isolation_level`
     is the attribute of that name of every connection.
     """
+
+    operational_error = psycopg.OperationalError
 
     def __init__(
         self,
@@ -116,10 +118,6 @@ class PsycopgDriver:
 
     # ------------------------------------------------------------------- judge
 
-    def watch(self, connection: Connection) -> Callable[[int], object]:
-        """See `Driver`."""
-        return connection.session.readable
-
     def look(self, connection: Connection) -> bool:
         """See `Driver`."""
         return not connection.session.readable(0) or self._listen(connection)
@@ -164,10 +162,6 @@ class PsycopgDriver:
         connection.restore_attributes()
         return True
 
-    def dirty(self, connection: Connection) -> bool:
-        """See `Driver`."""
-        return connection.session.effect is not None
-
     def broken(self, connection: Connection) -> bool:
         """See `Driver`."""
         pgconn = connection.pgconn
@@ -190,27 +184,7 @@ class PsycopgDriver:
         """See `Driver`."""
         connection.commit()
 
-    def no_room(self, error: BaseException) -> bool:
-        """See `Driver`."""
-        return isinstance(error, psycopg.OperationalError) and bool(NO_ROOM.search(str(error)))
-
     # ------------------------------------------------------------------- reset
-
-    def adopt(self, connection: Connection) -> bool:
-        """See `Driver`."""
-        session = connection.session
-        traces = session.effect is not None
-        session.effect = None
-        return traces
-
-    def set_up_by(self, connection: Connection) -> object:
-        """See `Driver`."""
-        return connection.session.set_up_by
-
-    def set_up_done(self, connection: Connection, by: object) -> None:
-        """See `Driver`."""
-        connection.session.redo = self.adopt(connection)
-        connection.session.set_up_by = by
 
     def begin_reset(self, connection: Connection, *, everything: bool) -> bool:
         """See `Driver`."""
@@ -246,9 +220,7 @@ class PsycopgDriver:
         if connection.pgconn.transaction_status != IDLE:
             raise psycopg.OperationalError("the session is not idle after its reset")
         connection.restore_attributes()
-        session.effect = None
-        if session.everything and session.redo:
-            session.set_up_by = None
+        session.cleared()
 
     @staticmethod
     def _reset_in_step(connection: Connection) -> None:

@@ -17,36 +17,21 @@ from psycopg2 import sql
 
 from carpool import sockets
 from carpool.errors import StaleCursorError
+from carpool.postgresql.common import Session, SessionDriver
 from carpool.postgresql.effects import effect
 from carpool.postgresql.params import (
     KEEPALIVES,
-    NO_ROOM,
     database_name,
     freeze,
     startup_options,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
 IDLE = ext.TRANSACTION_STATUS_IDLE
 ACTIVE = ext.TRANSACTION_STATUS_ACTIVE
 IN_TRANSACTION = (ext.TRANSACTION_STATUS_INTRANS, ext.TRANSACTION_STATUS_INERROR)
-
-
-class Session:
-    """What the pool knows of one server session. Belongs to whoever holds the connection."""
-
-    __slots__ = ("baseline", "effect", "everything", "lease", "readable", "redo", "set_up_by")
-
-    def __init__(self, readable: Callable[[int], Any], baseline: dict[str, Any]) -> None:
-        self.effect: str | None = None
-        self.lease = 0
-        self.redo = False
-        self.set_up_by: object = None
-        self.everything = False  # the reset under way is to clear the session
-        self.readable = readable
-        self.baseline = baseline
 
 
 class Connection(ext.connection):  # type: ignore[misc] # untyped
@@ -134,8 +119,10 @@ def tracked(cursor_class: type[Any]) -> type[Any]:
     return known
 
 
-class Psycopg2Driver:
+class Psycopg2Driver(SessionDriver[Connection]):
     """Opens and cleans psycopg 2 connections; see `PsycopgDriver` for the arguments."""
+
+    operational_error = psycopg2.OperationalError
 
     def __init__(
         self,
@@ -186,10 +173,6 @@ class Psycopg2Driver:
         if quiescent:
             connection.close()
 
-    def watch(self, connection: Connection) -> Callable[[int], object]:
-        """See `Driver`."""
-        return connection.session.readable
-
     def look(self, connection: Connection) -> bool:
         """See `Driver`. What is readable is left to a ping: psycopg 2 offers nothing smaller."""
         if not connection.session.readable(0):
@@ -214,10 +197,6 @@ class Psycopg2Driver:
             and not connection.changed_attributes()
         )
 
-    def dirty(self, connection: Connection) -> bool:
-        """See `Driver`."""
-        return connection.session.effect is not None
-
     def broken(self, connection: Connection) -> bool:
         """See `Driver`."""
         return bool(connection.closed) or connection.info.transaction_status not in (
@@ -237,25 +216,6 @@ class Psycopg2Driver:
         """See `Driver`."""
         connection.commit()
 
-    def no_room(self, error: BaseException) -> bool:
-        """See `Driver`."""
-        return isinstance(error, psycopg2.OperationalError) and bool(NO_ROOM.search(str(error)))
-
-    def adopt(self, connection: Connection) -> bool:
-        """See `Driver`."""
-        traces = connection.session.effect is not None
-        connection.session.effect = None
-        return traces
-
-    def set_up_by(self, connection: Connection) -> object:
-        """See `Driver`."""
-        return connection.session.set_up_by
-
-    def set_up_done(self, connection: Connection, by: object) -> None:
-        """See `Driver`."""
-        connection.session.redo = self.adopt(connection)
-        connection.session.set_up_by = by
-
     def begin_reset(self, connection: Connection, *, everything: bool) -> bool:
         """See `Driver`."""
         connection.session.everything = everything
@@ -268,11 +228,9 @@ class Psycopg2Driver:
         if session.everything:
             with self._outside_transactions(connection), connection.cursor() as cursor:
                 cursor.execute("DISCARD ALL")
-            if session.redo:
-                session.set_up_by = None
         for name in connection.changed_attributes():
             setattr(connection, name, session.baseline[name])
-        session.effect = None
+        session.cleared()
 
     @staticmethod
     @contextlib.contextmanager

@@ -14,6 +14,7 @@ from psycopg import sql
 
 from carpool import sockets
 from carpool.errors import StaleCursorError
+from carpool.postgresql.common import Session
 from carpool.postgresql.effects import effect
 
 if TYPE_CHECKING:
@@ -48,43 +49,22 @@ HARMLESS = frozenset(
 )
 
 
-class Session:
-    """What the pool knows of one server session. Belongs to whoever holds the connection."""
-
-    __slots__ = (
-        "baseline",
-        "cursor_factory",
-        "effect",
-        "everything",
-        "handlers",
-        "lease",
-        "readable",
-        "redo",
-        "row_factory",
-        "set_up_by",
-        "steps",
-        "touched",
-    )
+class PsycopgSession(Session):
+    """What the pool knows of a psycopg 3 connection besides."""
 
     def __init__(self, readable: Callable[[int], Any], baseline: dict[str, Any]) -> None:
-        self.effect: str | None = None  # the first that may have left state behind
-        self.lease = 0  # counts; cursors of earlier leases are refused
+        super().__init__(readable, baseline)
         self.touched = False  # an attribute of the connection was set
-        self.set_up_by: object = None  # who has set it up; None: nobody
-        self.redo = False  # ... in a way that a reset wipes
-        self.readable = readable  # look at the socket
-        self.baseline = baseline  # the connection's attributes as opened,
-        self.row_factory = baseline["row_factory"]  # and two of them which nothing announces
+        self.row_factory = baseline["row_factory"]  # two attributes whose change nothing announces
         self.cursor_factory = baseline["cursor_factory"]
         self.handlers: list[tuple[Callable[[Any], None], Any]] = []  # how to remove each
-        self.everything = False  # the reset under way clears the session
         self.steps: list[bytes] = []  # statements of a reset still to be sent
 
 
 class Connection(psycopg.Connection[Any]):
     """A psycopg connection that keeps a `Session`."""
 
-    session: Session
+    session: PsycopgSession
 
     def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
         """Let nothing pass unseen that a cursor of another class sends."""
@@ -148,7 +128,7 @@ class Connection(psycopg.Connection[Any]):
     def begin_session(self) -> None:
         """Start to keep a `Session`; what has been set until now is the baseline."""
         baseline = {name: getattr(self, name) for name in ATTRIBUTES}
-        self.session = Session(sockets.watch(self.pgconn.socket), baseline)
+        self.session = PsycopgSession(sockets.watch(self.pgconn.socket), baseline)
 
     def restore_attributes(self) -> None:
         """Undo what was done to this object; only outside a transaction. No round trip."""
