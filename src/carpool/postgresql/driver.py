@@ -14,9 +14,9 @@ from psycopg.rows import tuple_row
 from carpool import sockets
 from carpool.postgresql.common import SessionDriver
 from carpool.postgresql.params import (
-    KEEPALIVES,
     database_name,
     freeze,
+    keepalives,
     set_config,
     startup_options,
     uses_service,
@@ -74,7 +74,7 @@ class PsycopgDriver(SessionDriver[Connection]):
         else:
             if options := startup_options(settings or {}, parts.get("options")):
                 params["options"] = options
-            self._params = KEEPALIVES | params
+            self._params = {**keepalives(parts), **params}
         self.key = (type(self), conninfo, isolation_level, freeze((self._params, self._preamble)))
         self.name = database_name(parts)
 
@@ -87,8 +87,12 @@ class PsycopgDriver(SessionDriver[Connection]):
         if self._isolation_level is not None:
             psycopg.Connection.set_isolation_level(connection, self._isolation_level)
         connection.begin_session()
-        for statement in self._preamble:
-            connection.pgconn.exec_(statement)
+        try:
+            for statement in self._preamble:
+                self._raise_if_failed(connection.pgconn.exec_(statement))
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def close(self, connection: Connection, patience: float) -> None:
@@ -246,6 +250,9 @@ class PsycopgDriver(SessionDriver[Connection]):
                 raise psycopg.OperationalError("the server did not answer in time")
             pgconn.consume_input()
         while result := pgconn.get_result():
-            if result.status == pq.ExecStatus.FATAL_ERROR:
-                text = result.error_message.decode(errors="replace").strip()
-                raise psycopg.OperationalError(text)
+            PsycopgDriver._raise_if_failed(result)
+
+    @staticmethod
+    def _raise_if_failed(result: pq.abc.PGresult) -> None:
+        if result.status == pq.ExecStatus.FATAL_ERROR:
+            raise psycopg.OperationalError(result.error_message.decode(errors="replace").strip())

@@ -51,6 +51,11 @@ def startup_options(settings: Mapping[str, str], options: str | None) -> str:
     return " ".join([given, *(f"-c {name}={value}" for name, value in escaped.items())]).strip()
 
 
+def keepalives(parts: Mapping[str, Any]) -> dict[str, int]:
+    """Return the keepalive parameters that the user has not set."""
+    return {name: value for name, value in KEEPALIVES.items() if name not in parts}
+
+
 def set_config(name: str, value: str) -> bytes:
     """Return the statement that does the same when a session has begun.
 

@@ -20,9 +20,9 @@ from carpool.errors import StaleCursorError
 from carpool.postgresql.common import Session, SessionDriver
 from carpool.postgresql.effects import effect
 from carpool.postgresql.params import (
-    KEEPALIVES,
     database_name,
     freeze,
+    keepalives,
     startup_options,
 )
 
@@ -137,11 +137,12 @@ class Psycopg2Driver(SessionDriver[Connection]):
         self._autocommit = autocommit
         self._isolation_level = isolation_level
         params["cursor_factory"] = tracked(params.get("cursor_factory") or ext.cursor)
-        if settings:
-            params["options"] = startup_options(settings, params.get("options"))
-        self._params = KEEPALIVES | params
+        parts = {**ext.parse_dsn(dsn), **params}
+        if options := startup_options(settings or {}, parts.get("options")):
+            params["options"] = options
+        self._params = {**keepalives(parts), **params}
         self.key = (type(self), dsn, isolation_level, autocommit, freeze(self._params))
-        self.name = database_name({**ext.parse_dsn(dsn), **params})
+        self.name = database_name(parts)
 
     def connect(self, overrides: Mapping[str, Any]) -> Connection:
         """See `Driver`."""
