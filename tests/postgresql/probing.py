@@ -62,5 +62,5 @@ def finish(program):
 def report_of(program):
     """Return the JSON that a program printed, one value a line; it must have ended well."""
     out, err = finish(program)
-    assert (program.returncode, err) == (0, ""), out
+    assert (program.returncode, err) == (0, ""), out + err
     return [json.loads(line) for line in out.splitlines()]
