@@ -176,6 +176,25 @@ report(pids=[mine], status=status)
     assert not set(found["pids"]) & set(other["pids"])
 
 
+def test_a_fork_in_the_middle_of_a_request(start):
+    """Neither closes anything: the child's next query opens a session of its own."""
+    (child, parent) = report_of(
+        start(
+            """
+mine = pid()
+child = os.fork()
+if not child:
+    report(pids=[pid(), pid()])
+    os._exit(0)
+_, status = os.waitpid(child, 0)
+report(pids=[mine, pid()], status=status)
+"""
+        )
+    )
+    assert len(set(child["pids"])) == len(set(parent["pids"])) == 1
+    assert child["pids"] != parent["pids"]
+
+
 @pytest.mark.parametrize("close", [True, False])
 def test_a_fork_within_atomic(start, database, close):
     finish(start(COMMANDS["migrate"]))

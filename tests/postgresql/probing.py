@@ -39,10 +39,11 @@ def eventually(condition, timeout=10):
 def start_program(path, text, params, *flags, **env):
     """Start a Python program of its own, which finds `params` as JSON in its environment."""
     path.write_text(text)
+    where = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     return subprocess.Popen(
         [sys.executable, *flags, str(path)],
         cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "PARAMS": json.dumps(params)} | env,
+        env=os.environ | {"PYTHONPATH": where, "PARAMS": json.dumps(params)} | env,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
