@@ -7,10 +7,10 @@ from tests.postgresql.probing import pid_of, value
 
 @pytest.fixture
 def role(postgres):
-    postgres.create_role("rotated", "first")
-    yield "rotated"
-    postgres.kill_sessions(user="rotated")
-    postgres.query("DROP ROLE rotated")
+    postgres.create_role("renewed", "first")
+    yield "renewed"
+    postgres.kill_sessions(user="renewed")
+    postgres.query("DROP ROLE renewed")
 
 
 def rotate(postgres, role, password):
