@@ -13,25 +13,25 @@ def test_under_saturation_all_get_their_share(make_pool, driver):
     pool = make_pool(max_size=2, timeout=BOUND)
     served = Counter()
     left = iter(range(CYCLES))  # `next` of it is atomic
-    begin = threading.Barrier(THREADS)
-    shares = []
+    finished = []
 
     def cycle(me):
-        begin.wait(BOUND)
         for _ in left:
             connection = pool.acquire()
-            while not pool._waiters and len(served) < THREADS:
-                pass  # saturation begins when all have come
             served[me] += 1
             pool.release(connection)
-        shares.append(me)
+        finished.append(me)
 
+    held = [pool.acquire(), pool.acquire()]  # until all have come
     threads = [threading.Thread(target=cycle, args=(me,)) for me in range(THREADS)]
     for thread in threads:
         thread.start()
+    eventually(lambda: pool.snapshot().waiting == THREADS)
+    for connection in held:
+        pool.release(connection)
     for thread in threads:
         thread.join(BOUND)
-    assert len(shares) == THREADS
+    assert len(finished) == THREADS
     assert driver.most == 2
     assert min(served.values()) >= 0.9 * max(served.values()), served
 
