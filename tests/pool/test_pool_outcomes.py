@@ -1,12 +1,12 @@
 """Every outcome of every call of the driver, met by every way in which a waiter can end."""
 
-import ctypes
 import itertools
 import threading
 
 import pytest
 
 from carpool import PoolError, PoolTimeout
+from carpool.pool import entry as entry_module
 from tests.pool.fake import BOUND, Abandoned, ServerDown, eventually
 
 OUTCOMES = ("ok", "error", "slow", "slow error", "never")
@@ -16,6 +16,23 @@ ENDS = ("timeout", "cancelled", "served")
 
 class Cancelled(Exception):
     """Thrown into a thread that waits."""
+
+
+class CancellingGate:
+    """A waiter's gate at which an exception arrives, whether it has been opened or not.
+
+    Exceptions at any other place: see test_pool_exceptions.py.
+    """
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.release = self.lock.release
+
+    def acquire(self, *, timeout=None):
+        if timeout is None:
+            return self.lock.acquire()
+        self.lock.acquire(timeout=0.01)
+        raise Cancelled
 
 
 class Waiting(threading.Thread):
@@ -34,11 +51,6 @@ class Waiting(threading.Thread):
             self.outcome = "served"
         except (PoolError, ServerDown, Abandoned, Cancelled) as error:
             self.outcome = type(error).__name__
-
-    def cancel(self):
-        """Throw an exception into it; it arrives when the thread runs Python code again."""
-        set_exception = ctypes.pythonapi.PyThreadState_SetAsyncExc
-        set_exception(ctypes.c_ulong(self.ident), ctypes.py_object(Cancelled))
 
     def ended(self):
         self.join(BOUND)
@@ -72,7 +84,7 @@ def lead_to(call, pool, driver):
         if pair[0] not in ("look", "settle", "begin_reset") or pair[1] in ("ok", "error")
     ],
 )
-def test_no_slot_is_lost(make_pool, driver, call, outcome, end, sends_resets):  # noqa: PLR0917
+def test_no_slot_is_lost(monkeypatch, make_pool, driver, call, outcome, end, sends_resets):  # noqa: PLR0917
     driver.sends_resets = sends_resets
     pool = make_pool(max_size=2, num_workers=4)
     plan = driver.calls[call]
@@ -82,9 +94,9 @@ def test_no_slot_is_lost(make_pool, driver, call, outcome, end, sends_resets):  
     else:
         held = lead_to(call, pool, driver)
         plan.next.append(outcome)
-    waiter = Waiting(pool, 0.02 if end == "timeout" else 2.0)
     if end == "cancelled":
-        waiter.cancel()
+        monkeypatch.setattr(entry_module, "Lock", CancellingGate)
+    waiter = Waiting(pool, 0.02 if end == "timeout" else 2.0)
     if end == "served" and held:
         pool.release(held.pop())
         if outcome != "never":
@@ -93,6 +105,7 @@ def test_no_slot_is_lost(make_pool, driver, call, outcome, end, sends_resets):  
     if outcome == "never":
         plan.end.set()  # the call comes to an end only when its connection is given up
     result = waiter.ended()
+    monkeypatch.undo()
     assert result in ("served", "PoolTimeout", "ServerDown", "Abandoned", "Cancelled")
     assert pool.snapshot().waiting == 0
     for connection in held or ():
