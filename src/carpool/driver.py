@@ -96,10 +96,10 @@ class Driver(Protocol[C]):
     def finish_reset(self, connection: C, timeout: float) -> None:
         """Complete a reset within `timeout` seconds; raises if that fails."""
 
-    def disown(self, connection: C, *, quiescent: bool) -> None:
+    def disown(self, connection: C) -> None:
         """In a forked child: drop the parent's connection without a word to the server.
 
-        `quiescent` says that no thread of the parent was using it at the fork.
+        A thread of the parent may have been using it at the fork.
         """
 
     def no_room(self, error: BaseException) -> bool:

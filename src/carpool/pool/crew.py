@@ -34,7 +34,7 @@ class Crew:
         self._limit = limit
         self._sweep = weakref.WeakMethod(sweep)
         self._tasks: SimpleQueue[Task] = SimpleQueue()
-        self._lock = threading.Lock()  # guards those below
+        self._lock = threading.RLock()  # guards those below; reentrant for finalizers
         self._threads: set[threading.Thread] = set()
         self._keeper: threading.Thread | None = None
         self._free = 0  # threads waiting for a task
@@ -83,8 +83,7 @@ class Crew:
         """Work again after `stop`."""
         with self._lock:
             self._stopping = False
-        if not self._tasks.empty():
-            self.submit(_wake)
+        self.submit(_wake)
 
     def finish(self, timeout: float) -> None:
         """End the threads and do here what they have left undone. Later tasks start new ones."""

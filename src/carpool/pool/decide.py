@@ -21,6 +21,7 @@ class Counts:
     open: int  # idle, leased or resetting
     opening: int
     closing: int
+    forsaken: int  # of those being opened: who ordered them gave up
     tended: int  # of the open ones: in a worker's hands, to come back soon
     waiting: int
 
@@ -33,11 +34,11 @@ class Counts:
 def to_open(counts: Counts, min_size: int, max_size: int) -> int:
     """Say how many more connections to open: one for each who waits for none yet, and the minimum.
 
-    >>> to_open(Counts(open=2, opening=1, closing=0, tended=0, waiting=3), 0, 10)
+    >>> to_open(Counts(open=2, opening=1, closing=0, forsaken=0, tended=0, waiting=3), 0, 10)
     2
     """
     room = max_size - counts.size
-    for_waiters = counts.waiting - counts.opening - counts.tended
+    for_waiters = counts.waiting - (counts.opening - counts.forsaken) - counts.tended
     for_minimum = min_size - counts.open - counts.opening
     return max(0, min(room, max(for_waiters, for_minimum)))
 

@@ -47,7 +47,6 @@ class Keeper(Generic[C]):
         """Take a connection back whose lease is over, resetting it as the options want."""
         how = self._options.reset
         if callable(how):
-            self._ledger.reset_begins(in_worker=True)
             self._crew.submit(lambda: self._in_worker(self._reset_by_user, entry, connection))
         elif how == "always":
             self._begin_reset(entry, connection, everything=True)
@@ -67,7 +66,7 @@ class Keeper(Generic[C]):
         except Exception as error:  # noqa: BLE001 - a connection one cannot reset is closed
             self._give_up(entry, connection, error)
             return
-        self._ledger.reset_begins(in_worker=not sent)
+        self._ledger.count_reset()
         entry.resetting = True
         if sent:
             self._return(entry, connection)  # the next to acquire it, or a sweep, reads the answer
@@ -77,15 +76,15 @@ class Keeper(Generic[C]):
     def _in_worker(
         self, reset: Callable[[Entry[C], C], None], entry: Entry[C], connection: C
     ) -> None:
-        """Complete a reset that `reset_begins` has announced."""
+        self._ledger.tend(1)
         try:
             reset(entry, connection)
-        except Exception as error:  # noqa: BLE001 - see above
+        except BaseException as error:  # noqa: BLE001 - see above; a hook may exit, too
             self._give_up(entry, connection, error)
         else:
             self._return(entry, connection)
         finally:
-            self._ledger.reset_ends()
+            self._ledger.tend(-1)
 
     def finish(self, entry: Entry[C], connection: C) -> None:
         """Complete a reset in the time that a worker grants it; raises if it fails."""
@@ -101,12 +100,13 @@ class Keeper(Generic[C]):
 
     def _reset_by_user(self, _entry: Entry[C], connection: C) -> None:
         assert callable(self._options.reset)
+        self._ledger.count_reset()
         self._options.reset(connection)
         if self._driver.in_transaction(connection):
             raise RuntimeError("the pool's 'reset' left a transaction open")
         self._driver.adopt(connection)
 
-    def _give_up(self, entry: Entry[C], connection: C, error: Exception) -> None:
+    def _give_up(self, entry: Entry[C], connection: C, error: BaseException) -> None:
         logger.warning("%s: a reset failed, closing: %s", self._ledger.name, error)
         self._opener.discard(entry, connection, "reset failed")
 
@@ -128,9 +128,8 @@ class Keeper(Generic[C]):
         now = monotonic()
         for entry in self._ledger.resetting.copy():
             if self._ledger.take(entry):
-                self._ledger.reset_resumes()
                 self._in_worker(self.finish, entry, entry.take())
-        for entry in self._ledger.idle.copy():
+        for entry in reversed(self._ledger.idle.copy()):  # which keeps their order: see `ping`
             self._look_after(entry, now)
         self._watch_leases(now)
         self._opener.order()
@@ -158,13 +157,16 @@ class Keeper(Generic[C]):
             self._opener.discard(entry, entry.take(), reason)
 
     def ping(self, entry: Entry[C]) -> None:
-        """Ping an idle connection that is one's own; it goes back, or is closed."""
+        """Ping an idle connection that is one's own; it goes back, or is closed.
+
+        It goes back to the far end: who pings several begins with the one used last.
+        """
         connection = entry.take()
         try:
             if not self._driver.look(connection):
                 raise ConnectionError("closed by the server or the network while idle")  # noqa: TRY301
             self._driver.ping(connection)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the connection is of no use
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is of no use any more
             logger.info("%s: dropping an idle connection: %s", self._ledger.name, error)
             self._opener.discard(entry, connection, "broken")
         else:
@@ -177,8 +179,10 @@ class Keeper(Generic[C]):
         Where `max_size` leaves no room for both, the old one goes first.
         """
         entry.due_at = entry.retire_at
+        if self._ledger.circuit.failures:
+            return  # better an old connection than none
         if self._ledger.reserve_one(monotonic()) and not self._opener.open_reserved():
-            return  # the old one may serve until its time is over
+            return
         for mine in self._ledger.retire([entry]):
             self._opener.discard(mine, mine.take(), "lifetime")
 

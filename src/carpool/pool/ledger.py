@@ -9,7 +9,8 @@ signal handlers, and an exception thrown into them at any point loses no slot (a
 dies is noticed by its weak reference).
 
 `lock` guards everything else: the waiters, the counts, the tally, the circuit. Nothing that can
-block is done under it.
+block is done under it. It is reentrant, for a release in a finalizer that happens to run while
+its thread holds the lock: every step under it leaves `_match` in order.
 
 The two meet in one rule. A waiter is listed first and looks for an idle connection then; a
 release puts its connection into `idle` first and looks for waiters then. Whatever the
@@ -23,7 +24,7 @@ from __future__ import annotations
 import copy
 import weakref
 from collections import deque
-from threading import Event, Lock
+from threading import Event, RLock
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from carpool.errors import PoolClosed, PoolTimeout, PoolUnavailable, TooManyRequests
@@ -56,12 +57,13 @@ class Ledger(Generic[C]):
         self.idle: deque[Entry[C]] = deque()  # the one used last is at the right end
         self.resetting: deque[Entry[C]] = deque()  # the oldest is at the left end
         self.leased: dict[int, Entry[C]] = {}  # by the connection's id
-        self.lock = Lock()
+        self.lock = RLock()
         self.min_size, self.max_size = options.min_size, options.max_size
         self.waiters: deque[Waiter[C]] = deque()
         self.open = self.opening = self.closing = 0
         self.tended = 0  # of the open ones: in a worker's hands, to come back soon
-        self.refs: set[Ref[C]] = set()  # one for every open connection
+        self.forsaken = 0  # of those being opened: who ordered them gave up
+        self.refs: set[Ref[C]] = set()  # one for every connection, until it has been closed
         self.entries: weakref.WeakSet[Entry[C]] = weakref.WeakSet()  # the same, for their counts
         self.generation = 0  # drains so far
         self.closed = False
@@ -116,23 +118,33 @@ class Ledger(Generic[C]):
         Raises `PoolTimeout`, or the error the waiter was given.
         """
         with self.lock:
-            if waiter.entry is not None:
+            in_time = not self._leave(waiter)
+            if in_time and waiter.entry is not None:
                 return waiter.entry
             self.tally.request_errors += 1
             if waiter.error is not None:
                 raise waiter.error
-            self.waiters.remove(waiter)
             message = f"no connection to {self.name} within {timeout:g} s; {self._snapshot()}"
         raise PoolTimeout(message)
 
-    def withdraw(self, waiter: Waiter[C]) -> None:
-        """Leave the queue because the request itself is being abandoned."""
+    def withdraw(self, waiter: Waiter[C]) -> Entry[C] | None:
+        """Leave the queue because the request itself is being abandoned.
+
+        Returns an entry that it had been given already.
+        """
         with self.lock:
-            if waiter in self.waiters:
-                self.waiters.remove(waiter)
+            self._leave(waiter)
             entry, waiter.entry = waiter.entry, None
-        if entry is not None:
-            self.put(entry)
+            return entry
+
+    def _leave(self, waiter: Waiter[C]) -> bool:
+        """Leave the queue; False: it has been served, or failed, already. Under the lock."""
+        try:
+            self.waiters.remove(waiter)
+        except ValueError:
+            return False
+        self.forsaken = min(self.opening, self.forsaken + 1)
+        return True
 
     def _match(self) -> None:
         """Hand what is idle to those who wait, first come, first served. Under the lock."""
@@ -144,12 +156,19 @@ class Ledger(Generic[C]):
                     entry = self.resetting.popleft()
                 except IndexError:
                     return
-            self.waiters.popleft().give(entry)
+            try:
+                waiter = self.waiters.popleft()
+            except IndexError:  # a release in a finalizer was faster
+                (self.resetting if entry.resetting else self.idle).append(entry)
+                return
+            waiter.give(entry)
 
     def _fail_all(self, error: BaseException) -> None:
         """Fail all who wait. Under the lock."""
-        while self.waiters:
-            self.waiters.popleft().fail(_own(error))
+        waiters = [*self.waiters]
+        for waiter in waiters:
+            if self._leave(waiter):
+                waiter.fail(_own(error))
 
     # ------------------------------------------------------- places of an entry
 
@@ -193,21 +212,28 @@ class Ledger(Generic[C]):
 
     # ------------------------------------------------- opening, closing, losing
 
-    def has_room(self) -> bool:
-        """Tell whether one more connection may be opened. Takes no lock: a hint.
+    def wants_more(self, now: float) -> bool:
+        """Tell whether a connection should be opened. Takes no lock: a hint.
 
-        Should it be wrong, whoever has just made room asks for what is wanted.
+        Should it be wrong, whoever changes what it looks at asks again.
         """
-        return self.open + self.opening + self.closing < self.max_size
+        if self.open + self.opening + self.closing >= self.max_size or self.closed:
+            return False
+        return self._wanted(now)
 
-    def reserve_wanted(self, now: float) -> int:
-        """Reserve room for as many connections as are wanted and allowed; returns how many."""
+    def _wanted(self, now: float) -> bool:
+        if self.closed or self.circuit.open(now):
+            return False
+        if self.circuit.failures and self.opening:
+            return False  # one attempt will tell whether the server is back
+        return decide.to_open(self._counts(), self.min_size, self.max_size) > 0
+
+    def reserve_wanted(self, now: float) -> bool:
+        """Reserve room for a connection, if one is wanted and allowed."""
         with self.lock:
-            if self.closed or self.circuit.open(now):
-                return 0
-            count = decide.to_open(self._counts(), self.min_size, self.max_size)
-            self.opening += count
-            return count
+            wanted = self._wanted(now)
+            self.opening += wanted
+            return wanted
 
     def reserve_one(self, now: float) -> bool:
         """Reserve room for one connection more; False when there is none."""
@@ -223,56 +249,56 @@ class Ledger(Generic[C]):
         with self.lock:
             self.tally.connections += 1
             self.tally.connect_time += seconds
-            self.opening -= 1
+            self._opening_ends()
             self.open += 1
             self.refs.add(entry.ref)
             self.entries.add(entry)
             self.circuit.succeeded()
-            if self.closed or generation != self.generation:
+            surplus = self._counts().size > self.max_size
+            if self.closed or surplus or generation != self.generation:
                 entry.due_at = entry.retire_at = 0.0
             if self.open >= self.min_size:
                 self.filled.set()
 
-    def open_failed(self, error: Exception, now: float, *, full: bool) -> None:
+    def open_failed(self, error: BaseException, now: float, *, full: bool) -> None:
         """Note that opening failed. Who waits is told, unless there is something to wait for.
 
         That is a connection that is open, or room on a server that is `full`.
         """
         with self.lock:
-            self.opening -= 1
+            self._opening_ends()
             self.tally.connections += 1
             self.tally.connect_errors += 1
             self.circuit.failed(error, now, full=full)
             if not (self.open or full):
                 self._fail_all(error)
 
-    def reset_begins(self, *, in_worker: bool) -> None:
-        """Note that a connection is being reset, by a worker or by who acquires it next."""
+    def count_reset(self) -> None:
+        """Count a reset that was begun."""
         with self.lock:
             self.tally.resets += 1
-            self.tended += in_worker
 
-    def reset_resumes(self) -> None:
-        """Note that a worker has taken over a reset whose answer nobody has read yet."""
+    def tend(self, change: int) -> None:
+        """Note that a worker has taken a connection in hand (1), or is through with it (-1)."""
         with self.lock:
-            self.tended += 1
+            self.tended += change
 
-    def reset_ends(self) -> None:
-        """Note that a worker is through with the reset of a connection."""
-        with self.lock:
-            self.tended -= 1
+    def _opening_ends(self) -> None:
+        self.opening -= 1
+        self.forsaken = min(self.forsaken, self.opening)
 
     def close_begins(self, entry: Entry[C], reason: str) -> None:
         """Note that an entry of one's own is being closed; it counts until `close_ends`."""
         with self.lock:
             self.open -= 1
             self.closing += 1
-            self._strike(entry.ref, entry, reason)
+            self._strike(entry, reason)
 
-    def close_ends(self) -> None:
+    def close_ends(self, entry: Entry[C]) -> None:
         """Note that the server has let go of a closed connection."""
         with self.lock:
             self.closing -= 1
+            self.refs.discard(entry.ref)
 
     def lost(self, ref: Ref[C], entry: Entry[C] | None) -> bool:
         """Note that a connection died without being given back; False if it was known."""
@@ -280,11 +306,11 @@ class Ledger(Generic[C]):
             if ref not in self.refs:
                 return False
             self.open -= 1
-            self._strike(ref, entry, "lost")
+            self.refs.discard(ref)
+            self._strike(entry, "lost")
             return True
 
-    def _strike(self, ref: Ref[C], entry: Entry[C] | None, reason: str) -> None:
-        self.refs.discard(ref)
+    def _strike(self, entry: Entry[C] | None, reason: str) -> None:
         self.tally.closed[reason] += 1
         if entry is not None:
             self.entries.discard(entry)
@@ -299,6 +325,8 @@ class Ledger(Generic[C]):
         with self.lock:
             self.min_size, self.max_size = min_size, max_size
             surplus = max(0, self.open - max_size)
+            if self.open < min_size:
+                self.filled.clear()
             return [*self.idle.copy(), *self.leased.copy().values()][:surplus]
 
     def drain(self) -> list[Entry[C]]:
@@ -366,6 +394,7 @@ class Ledger(Generic[C]):
             open=self.open,
             opening=self.opening,
             closing=self.closing,
+            forsaken=self.forsaken,
             tended=self.tended,
             waiting=len(self.waiters),
         )

@@ -7,6 +7,7 @@ import random
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from carpool.errors import PoolError
 from carpool.pool import decide
 from carpool.pool.entry import Entry, Ref
 
@@ -35,21 +36,30 @@ class Opener(Generic[C]):
         self.patience = PATIENCE
 
     def order(self) -> None:
-        """Have as many connections opened as are wanted and allowed. Does not wait for them."""
-        for _ in range(self._ledger.reserve_wanted(monotonic())):
-            self._crew.submit(self.open_reserved)
+        """Have a connection opened if one is wanted and allowed. Does not wait for it.
+
+        A worker makes sure again, so it does no harm to order too often.
+        """
+        if self._ledger.wants_more(monotonic()):
+            self._crew.submit(self._open_if_wanted)
+
+    def _open_if_wanted(self) -> None:
+        if self._ledger.reserve_wanted(monotonic()):
+            self.order()  # another worker may open the next one meanwhile
+            self.open_reserved()
 
     def open_reserved(self) -> bool:
         """Open a connection in room reserved before; tells whether that worked."""
         generation, start = self._ledger.generation, monotonic()
+        connection: C | None = None
         try:
             connection = self._driver.connect(self._credentials())
-            set_up = self.configure(connection)
-        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait are told
+            entry = self._entry(connection, set_up=self._configure(connection))
+        except BaseException as error:  # noqa: BLE001 - whatever it is, those who wait are told
+            if connection is not None:
+                self._driver.close(connection, self.patience)
             self._failed(error)
             return False
-        entry = self._entry(connection)
-        entry.set_up = set_up
         self._ledger.opened(entry, generation, monotonic() - start)
         if not self._ledger.put(entry):
             self.discard(entry, entry.take(), "drained")
@@ -60,7 +70,7 @@ class Opener(Generic[C]):
         fresh = ask() if ask else {}
         return {"password": fresh} if isinstance(fresh, str) else fresh
 
-    def _entry(self, connection: C) -> Entry[C]:
+    def _entry(self, connection: C, *, set_up: bool) -> Entry[C]:
         now = monotonic()
         chance = random.random()  # noqa: S311 - spreads lifetimes, guards nothing
         renew, retire = decide.lifetime(self._options.max_lifetime, chance)
@@ -69,39 +79,35 @@ class Opener(Generic[C]):
         entry = Entry(connection, ref, readable, due_at=now + renew, retire_at=now + retire)
         entry.since = now
         entry.check_at = now + self._options.check_after
+        entry.set_up = set_up
         return entry
 
-    def configure(self, connection: C) -> bool:
-        """Run the pool's `configure`; tells whether it left something that a reset wipes.
-
-        Closes the connection before it lets an exception of `configure` out.
-        """
+    def _configure(self, connection: C) -> bool:
+        """Run the pool's `configure`; tells whether it left something that a reset wipes."""
         if not self._options.configure:
             return False
-        try:
-            self._options.configure(connection)
-            if self._driver.in_transaction(connection):
-                raise RuntimeError("the pool's 'configure' left a transaction open")  # noqa: TRY301
-            return self._driver.adopt(connection)
-        except BaseException:
-            self._driver.close(connection, self.patience)
-            raise
+        self._options.configure(connection)
+        if self._driver.in_transaction(connection):
+            raise RuntimeError("the pool's 'configure' left a transaction open")
+        return self._driver.adopt(connection)
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, error: BaseException) -> None:
+        if not isinstance(error, Exception):  # an exit of a hook's is nothing for those who wait
+            error = PoolError(f"opening a connection to {self._ledger.name} ended with {error!r}")
         logger.warning("%s: connecting failed: %s", self._ledger.name, error)
         self._ledger.open_failed(error, monotonic(), full=self._driver.no_room(error))
 
     def discard(self, entry: Entry[C], connection: C, reason: str) -> None:
         """Close a connection that is one's own, in a worker; then have others opened if wanted."""
-        self._ledger.close_begins(entry, reason)
         logger.debug("%s: closing a connection: %s", self._ledger.name, reason)
-        self._crew.submit(lambda: self._close(connection))
+        self._crew.submit(lambda: self._close(entry, connection, reason))
 
-    def _close(self, connection: C) -> None:
+    def _close(self, entry: Entry[C], connection: C, reason: str) -> None:
+        self._ledger.close_begins(entry, reason)
         try:
             self._driver.close(connection, self.patience)
         finally:
-            self._ledger.close_ends()
+            self._ledger.close_ends(entry)
             self.order()
 
     def _died(self, ref: Ref[C]) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import contextmanager
+from threading import TIMEOUT_MAX
 from time import monotonic
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -126,11 +127,11 @@ class Pool(Generic[C]):
             self._ledger.enlist(waiter, start)
             while True:
                 entry = self._await(waiter, timeout, deadline)
-                connection = entry.take()
+                connection: C = entry.connection  # type: ignore[assignment] # it was idle
                 entry.since = now = monotonic()
                 entry.uses += 1
                 self._leased[id(connection)] = entry
-                waiter.entry = None
+                entry.connection = waiter.entry = None
                 unfit = entry.resetting or now >= entry.check_at or self._careful
                 if not (unfit or entry.readable(0)) or self._fit(entry, connection, deadline):
                     entry.waited += now - start
@@ -138,14 +139,23 @@ class Pool(Generic[C]):
                 waiter = Waiter()  # that one was dead: keep the place in the queue
                 self._ledger.enlist_again(waiter)
         except BaseException:
-            self._ledger.withdraw(waiter)
+            self._abandon(waiter)
             raise
 
     def _await(self, waiter: Waiter[C], timeout: float, deadline: float) -> Entry[C]:
-        if waiter.entry is None and self._ledger.has_room():
+        if waiter.entry is None:
             self._opener.order()
-        waiter.gate.acquire(timeout=max(0.0, deadline - monotonic()))
+        waiter.gate.acquire(timeout=min(TIMEOUT_MAX, max(0.0, deadline - monotonic())))
         return waiter.entry or self._ledger.too_late(waiter, timeout)
+
+    def _abandon(self, waiter: Waiter[C]) -> None:
+        """Leave nothing behind of a request that ends with an exception, at whatever point."""
+        entry = self._ledger.withdraw(waiter)
+        if entry is None or entry.connection is None:
+            return
+        self._leased.pop(id(entry.connection), None)
+        if not self._ledger.put(entry):
+            self._opener.discard(entry, entry.take(), "drained")
 
     # ------------------------------------------------------------------ release
 
@@ -227,9 +237,9 @@ class Pool(Generic[C]):
 
         Raises `carpool.errors.OptionsError`.
         """
-        sizes = Options(
-            min_size=min_size, max_size=max_size or max(min_size, self._ledger.max_size)
-        )
+        if max_size is None:
+            max_size = max(min_size, self._ledger.max_size)
+        sizes = Options(min_size=min_size, max_size=max_size)
         self._retire(self._ledger.resize(sizes.min_size, sizes.max_size))
         self._opener.order()
 
@@ -243,7 +253,7 @@ class Pool(Generic[C]):
 
     def check(self) -> None:
         """Ping the idle connections now and replace those that do not answer."""
-        for entry in self._idle.copy():
+        for entry in reversed(self._idle.copy()):  # which keeps their order: see `ping`
             if self._ledger.take(entry):
                 self._keeper.ping(entry)
 
@@ -251,7 +261,7 @@ class Pool(Generic[C]):
         """Wait until `min_size` connections are open. Raises `PoolTimeout`."""
         self._opener.order()
         ledger = self._ledger
-        if ledger.open < ledger.min_size and not ledger.filled.wait(timeout):
+        if ledger.open < ledger.min_size and not ledger.filled.wait(min(TIMEOUT_MAX, timeout)):
             raise PoolTimeout(
                 f"{self.name} does not have its {ledger.min_size} connections "
                 f"after {timeout:g} s; {self.snapshot()}"
@@ -286,15 +296,11 @@ class Pool(Generic[C]):
 
     def after_fork_in_child(self) -> None:
         """Let go of the parent's connections without a word to the server, and begin anew."""
-        idle = [entry.connection for entry in (*self._idle, *self._ledger.resetting)]
-        for connection in idle:
-            if connection is not None:
-                self.driver.disown(connection, quiescent=True)
-        self._inherited = [entry.ref for entry in self._leased.values()]
+        self._inherited = [*self._ledger.refs]
         for ref in self._inherited:
-            leased = ref()
-            if leased is not None:
-                self.driver.disown(leased, quiescent=False)
+            connection = ref()
+            if connection is not None:
+                self.driver.disown(connection)
         self._start_over()
 
     def at_exit(self, timeout: float) -> None:

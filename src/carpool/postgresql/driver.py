@@ -113,11 +113,11 @@ class PsycopgDriver(SessionDriver[Connection]):
         else:
             connection.cancel()
 
-    def disown(self, connection: Connection, *, quiescent: bool) -> None:
+    def disown(self, connection: Connection) -> None:
         """See `Driver`."""
         with contextlib.suppress(psycopg.Error, OSError):
             sockets.abandon(connection.pgconn.socket)
-        if quiescent:
+        if not self.busy(connection):  # else another thread was in the middle of something
             connection.close()
 
     # ------------------------------------------------------------------- judge

@@ -167,11 +167,11 @@ class Psycopg2Driver(SessionDriver[Connection]):
             farewell.wait(patience)
         connection.close()
 
-    def disown(self, connection: Connection, *, quiescent: bool) -> None:
+    def disown(self, connection: Connection) -> None:
         """See `Driver`."""
         with contextlib.suppress(psycopg2.Error, OSError):
             sockets.abandon(connection.fileno())
-        if quiescent:
+        if not self.busy(connection):  # else another thread was in the middle of something
             connection.close()
 
     def look(self, connection: Connection) -> bool:
