@@ -50,8 +50,8 @@ class Driver(Protocol[C]):
         Called when there is something to look at: the server has closed it, or has said something.
         """
 
-    def ping(self, connection: C) -> None:
-        """Ask the server for an answer; raises if none comes."""
+    def ping(self, connection: C, timeout: float) -> None:
+        """Ask the server for an answer; raises if none comes within `timeout` seconds."""
 
     def settle(self, connection: C) -> bool:
         """Note that a lease has ended; tell without a round trip whether it left no trace.
@@ -83,6 +83,9 @@ class Driver(Protocol[C]):
 
     def set_up_by(self, connection: C) -> object:
         """Return what was given to `set_up_done`; None: not yet, or a reset has wiped it."""
+
+    def set_up_left_traces(self, connection: C) -> bool:
+        """Tell whether the set-up put something into the session that a reset wipes."""
 
     def set_up_done(self, connection: C, by: object) -> None:
         """Take what has been done to the session as its set-up, done by `by`."""

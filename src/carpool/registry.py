@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import weakref
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from carpool.pool import Pool
 
@@ -13,39 +15,82 @@ if TYPE_CHECKING:
     from carpool.driver import Driver
     from carpool.options import Options
 
-_lock = Lock()  # guards the two below; never held while a pool does anything
+
+class User(Protocol):
+    """Who uses a pool: Django's wrapper of an alias in some thread."""
+
+    alias: str
+
+    def wants(self, pool: Pool[Any]) -> bool:
+        """Tell whether that pool is still the right one."""
+
+
+_lock = Lock()  # guards the three below; nothing is done to a pool under it
 _pools: dict[Hashable, Pool[Any]] = {}
-_by_alias: dict[str, Hashable] = {}  # what each alias uses now
+_by_alias: dict[str, Pool[Any]] = {}  # the pool that an alias chose last
+_users: weakref.WeakSet[User] = weakref.WeakSet()
 
 
-def pool_for(alias: str, driver: Driver[Any], options: Options) -> Pool[Any]:
-    """Return the pool of an alias, made at the first call; aliases alike in all share one.
+def choose(user: User, driver: Driver[Any] | None, options: Options | None) -> Pool[Any] | None:
+    """Return the pool for a user; users alike in all share one. None: it wants no pool.
 
-    When the parameters of an alias change it gets another pool, and the former is closed, unless
-    another alias uses it: idle connections go at once, leased ones as they come back.
-    Thread-safe.
+    A pool that nobody wants any more is closed: idle connections go at once, leased ones as they
+    come back. Thread-safe.
     """
-    key = (driver.key, options)
+    pool = None
+    if driver is not None and options is not None:
+        pool = _pool((driver.key, options), driver, options)
     with _lock:
-        pool = _pools.get(key)
-        if pool is None:
-            pool = _pools[key] = Pool(driver, options)
-        former = _leave(alias) if _by_alias.get(alias) != key else None
-        _by_alias[alias] = key
-    if former is not None:
-        former.close()
+        former = _by_alias.pop(user.alias, None)
+        if pool is not None:
+            _by_alias[user.alias] = pool
+            _users.add(user)
+        users = [each for each in _users if each is not user]
+        unwanted = former is not None and former is not pool and not _wanted(former, users)
+        if unwanted:
+            _forget(former)
+    if unwanted and former is not None:
+        former.close(timeout=0)
     return pool
 
 
-def close_pool(pool: Pool[Any]) -> None:
-    """Close a pool for all who use it. Thread-safe."""
+def close_pool(alias: str) -> None:
+    """Close the pool that an alias uses, for all who use it, and wait for it. Thread-safe."""
     with _lock:
-        for key in [key for key, each in _pools.items() if each is pool]:
-            del _pools[key]
-    pool.close()
+        pool = _by_alias.get(alias)
+        _forget(pool)
+    if pool is not None:
+        pool.close()
 
 
-def _leave(alias: str) -> Pool[Any] | None:
-    """Let an alias leave its pool; returns it if nobody is left. Under the lock."""
-    key = _by_alias.pop(alias, None)
-    return _pools.pop(key, None) if key not in _by_alias.values() else None
+def _pool(key: Hashable, driver: Driver[Any], options: Options) -> Pool[Any]:
+    pool = _pools.get(key)
+    if pool is not None:
+        return pool
+    made = Pool(driver, options)  # starts threads, so not under the lock
+    with _lock:
+        pool = _pools.setdefault(key, made)
+    if pool is not made:
+        made.close(timeout=0)
+    return pool
+
+
+def _wanted(pool: Pool[Any], users: list[User]) -> bool:
+    return pool in _by_alias.values() or any(each.wants(pool) for each in users)
+
+
+def _forget(pool: Pool[Any] | None) -> None:
+    """Let nobody choose a pool any more. Under the lock."""
+    places: tuple[dict[Any, Pool[Any]], ...] = (_pools, _by_alias)
+    for place in places:
+        for key in [key for key, each in place.items() if each is pool]:
+            del place[key]
+
+
+def _in_child() -> None:
+    global _lock  # noqa: PLW0603 - another thread of the parent may have held it
+    _lock = Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)

@@ -41,11 +41,16 @@ class Farewell:
     """
 
     def __init__(self, descriptor: int) -> None:
-        self._socket = socket.socket(fileno=os.dup(descriptor))
+        self._descriptor = os.dup(descriptor)
+
+    def __del__(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
 
     def wait(self, timeout: float) -> bool:
-        """Wait `timeout` seconds at most; tell whether the server has hung up."""
-        with self._socket as other_end:
+        """Wait `timeout` seconds at most; tell whether the server has hung up. Once."""
+        descriptor, self._descriptor = self._descriptor, -1
+        with socket.socket(fileno=descriptor) as other_end:
             other_end.settimeout(timeout)
             try:
                 while other_end.recv(65536):

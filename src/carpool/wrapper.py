@@ -52,7 +52,9 @@ def read_options(alias: str, settings_dict: dict[str, Any]) -> Options | None:
 
 
 # The settings that connections are made with; a change of one of them means another pool.
-PARAMETERS = itemgetter("NAME", "USER", "PASSWORD", "HOST", "PORT", "OPTIONS", "AUTOCOMMIT")
+PARAMETERS = itemgetter(
+    "NAME", "USER", "PASSWORD", "HOST", "PORT", "OPTIONS", "AUTOCOMMIT", "TIME_ZONE"
+)
 
 
 def _copied(value: Any) -> Any:
@@ -114,12 +116,17 @@ class Pooled(BaseDatabaseWrapper):
     def _choose_pool(self, options: Options | None) -> Pool[Any] | None:
         if self._chosen_for != PARAMETERS(self.settings_dict):
             self.check_settings()
-            self._pool = None
-            if options is not None:
-                self._pool = registry.pool_for(self.alias, self.pool_driver(), options)
+            self.__dict__.pop("timezone", None)  # what Django has worked out from TIME_ZONE
+            self.__dict__.pop("timezone_name", None)
+            driver = None if options is None else self.pool_driver()
             self._chosen_for = tuple(map(_copied, PARAMETERS(self.settings_dict)))
             self._chosen_zone = self.timezone
+            self._pool = registry.choose(self, driver, options)
         return self._pool
+
+    def wants(self, pool: Pool[Any]) -> bool:
+        """Tell whether a pool is still the one for the settings, as far as is known."""
+        return self._pool is pool and self._chosen_for == PARAMETERS(self.settings_dict)
 
     def ensure_timezone(self) -> bool:
         """Choose the pool again: Django calls this when the time zone has changed."""
@@ -128,9 +135,8 @@ class Pooled(BaseDatabaseWrapper):
 
     def close_pool(self) -> None:
         """Close the pool of the present settings, if there is one, for all who use it."""
-        if self._pool is not None:
-            registry.close_pool(self._pool)
-            self._pool = self._chosen_for = None
+        self._pool = self._chosen_for = None
+        registry.close_pool(self.alias)
 
     # ----------------------------------------------------------------- the lease
 
@@ -168,7 +174,10 @@ class Pooled(BaseDatabaseWrapper):
         self._lessor = pool
         if not self._minded:
             self._minded = _guard_of_thread(self)
-        if pool.driver.set_up_by(connection) != connection_created.receivers:
+        receivers: Any = connection_created.receivers
+        if receivers:  # what they do may depend on the alias
+            receivers = (self.alias, receivers)
+        if pool.driver.set_up_by(connection) != receivers:
             self._set_up(pool)
 
     def _keep_for(self, max_age: float | None) -> None:
@@ -184,8 +193,12 @@ class Pooled(BaseDatabaseWrapper):
         server connection, and again only where a reset has wiped what its receivers had done, or
         where the receivers are others than those that have seen it.
         """
-        receivers = list(connection_created.receivers)
+        receivers: Any = list(connection_created.receivers)
+        if receivers:
+            receivers = (self.alias, receivers)
         try:
+            if pool.driver.set_up_left_traces(self.connection):
+                pool.reset(self.connection)  # of another alias, or of other receivers
             self.init_connection_state()
             connection_created.send(sender=self.__class__, connection=self)
             self.run_on_commit = []
@@ -221,7 +234,7 @@ class Pooled(BaseDatabaseWrapper):
         """Give the connection back at the end of a request. The pool sees what state it is in."""
         if self._lessor is None or self.settings_dict["CONN_MAX_AGE"] != 0:
             super().close_if_unusable_or_obsolete()
-        elif self.in_atomic_block:
+        elif self.in_atomic_block or self.connection is None:
             self.close()
         else:  # what `close` comes to here
             if self._thread_ident != get_ident():  # type: ignore[attr-defined] # not in the stubs

@@ -14,18 +14,25 @@ class Circuit:
 
     failures: int = 0
     since: float = 0.0
+    failed_at: float = 0.0
     retry_at: float = 0.0
     error: BaseException | None = None
     full: bool = False  # the server is up, but has no room: worth waiting for
     wanted_at: float = field(default=0.0)  # when a request last asked for a connection
 
-    def failed(self, error: BaseException, now: float, *, full: bool) -> None:
-        """Take note of a failed attempt; `full`: the server is up, but has no room."""
+    def failed(self, error: BaseException, began: float, now: float, *, full: bool) -> None:
+        """Take note of an attempt that failed; `full`: the server is up, but has no room.
+
+        Attempts side by side count as one.
+        """
         self.full = full
+        self.error = error
+        if self.failures and began <= self.failed_at:
+            return
+        self.failed_at = now
         if not self.failures:
             self.since = now
         self.failures += 1
-        self.error = error
         chance = random.random()  # noqa: S311 - spreads attempts, guards nothing
         self.retry_at = now + decide.backoff(self.failures, chance)
 

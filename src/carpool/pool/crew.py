@@ -37,7 +37,7 @@ class Crew:
         self._lock = threading.RLock()  # guards those below; reentrant for finalizers
         self._threads: set[threading.Thread] = set()
         self._keeper: threading.Thread | None = None
-        self._free = 0  # threads waiting for a task
+        self._load = 0  # submitted tasks that are not done
         self._stopping = False
 
     def post(self, task: Task) -> None:
@@ -49,15 +49,23 @@ class Crew:
 
         Where no thread can be started (at the interpreter's end), the caller does the work.
         """
-        self._tasks.put(task)
+        with self._lock:
+            self._load += 1
+        self._tasks.put(lambda: self._account(task))
         if not self._staff():
             self._do_the_rest()
+
+    def _account(self, task: Task) -> None:
+        try:
+            task()
+        finally:
+            with self._lock:
+                self._load -= 1
 
     def _staff(self) -> bool:
         """Start a thread if work waits and none is free for it; tells whether there is one."""
         with self._lock:
-            enough = self._keeper and self._free >= self._tasks.qsize()
-            if self._stopping or enough or len(self._threads) >= self._limit:
+            if self._stopping or len(self._threads) >= min(self._limit, self._load):
                 return True
             thread = threading.Thread(target=self._work, name=self._name, daemon=True)
             try:
@@ -113,15 +121,10 @@ class Crew:
                 pause = None
 
     def _next(self, pause: float) -> Task | None:
-        with self._lock:
-            self._free += 1
         try:
             return self._tasks.get(block=pause > 0, timeout=pause or None)
         except Empty:
             return None
-        finally:
-            with self._lock:
-                self._free -= 1
 
     def _leaves(self, me: threading.Thread, pause: float | None) -> bool:
         """Sign off, unless there is still something to do."""

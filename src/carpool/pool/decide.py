@@ -65,7 +65,6 @@ class Upkeep(enum.Enum):
     """What an idle connection needs."""
 
     NOTHING = enum.auto()
-    PING = enum.auto()
     RENEW = enum.auto()
     CLOSE_IDLE = enum.auto()
     CLOSE_OLD = enum.auto()
@@ -78,7 +77,6 @@ class IdleFacts:
     retire: float
     renew: float
     shrink: float
-    ping: float
 
 
 def upkeep(facts: IdleFacts, *, spare: bool) -> Upkeep:
@@ -89,8 +87,6 @@ def upkeep(facts: IdleFacts, *, spare: bool) -> Upkeep:
         return Upkeep.CLOSE_IDLE
     if facts.renew <= 0:
         return Upkeep.RENEW
-    if facts.ping <= 0:
-        return Upkeep.PING
     return Upkeep.NOTHING
 
 

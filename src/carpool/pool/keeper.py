@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from carpool.pool.opener import Opener
 
 C = TypeVar("C")
+PING_TIMEOUT = 2.0  # seconds within which a server has to answer
 logger = logging.getLogger("carpool.pool")
-RESET_TIMEOUT = 5.0  # seconds that a worker grants a reset
+RESET_TIMEOUT = 2.0  # seconds that a reset may take once somebody waits for its answer
 
 
 class Keeper(Generic[C]):
@@ -92,7 +93,7 @@ class Keeper(Generic[C]):
 
     def finish_reset(self, entry: Entry[C], connection: C, timeout: float) -> None:
         """Complete the reset of an entry that is one's own; raises if it fails."""
-        self._driver.finish_reset(connection, timeout)
+        self._driver.finish_reset(connection, min(timeout, RESET_TIMEOUT))
         entry.resetting = False
         if entry.set_up and self._options.configure:
             self._options.configure(connection)
@@ -129,8 +130,12 @@ class Keeper(Generic[C]):
         for entry in self._ledger.resetting.copy():
             if self._ledger.take(entry):
                 self._in_worker(self.finish, entry, entry.take())
-        for entry in reversed(self._ledger.idle.copy()):  # which keeps their order: see `ping`
+        idle = self._ledger.idle.copy()
+        for entry in idle:  # the one used longest ago first
             self._look_after(entry, now)
+        for entry in reversed(idle):  # which keeps their order: see `ping`
+            if entry.check_at <= now and self._ledger.take(entry):
+                self.ping(entry)
         self._watch_leases(now)
         self._opener.order()
         if self._probe(now):
@@ -142,14 +147,11 @@ class Keeper(Generic[C]):
             retire=entry.retire_at - now,
             renew=entry.due_at - now,
             shrink=entry.since + self._options.max_idle - now,
-            ping=entry.check_at - now,
         )
         need = decide.upkeep(facts, spare=self._ledger.open > self._ledger.min_size)
         if need is Upkeep.NOTHING or not self._ledger.take(entry):
             return
-        if need is Upkeep.PING:
-            self.ping(entry)
-        elif need is Upkeep.RENEW:
+        if need is Upkeep.RENEW:
             self._put(entry, entry.take())
             self.renew(entry)
         else:
@@ -165,7 +167,7 @@ class Keeper(Generic[C]):
         try:
             if not self._driver.look(connection):
                 raise ConnectionError("closed by the server or the network while idle")  # noqa: TRY301
-            self._driver.ping(connection)
+            self._driver.ping(connection, PING_TIMEOUT)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is of no use any more
             logger.info("%s: dropping an idle connection: %s", self._ledger.name, error)
             self._opener.discard(entry, connection, "broken")

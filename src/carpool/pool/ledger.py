@@ -260,17 +260,17 @@ class Ledger(Generic[C]):
             if self.open >= self.min_size:
                 self.filled.set()
 
-    def open_failed(self, error: BaseException, now: float, *, full: bool) -> None:
+    def open_failed(self, error: BaseException, began: float, now: float, *, full: bool) -> None:
         """Note that opening failed. Who waits is told, unless there is something to wait for.
 
-        That is a connection that is open, or room on a server that is `full`.
+        That is a connection that is open or being opened, or room on a server that is `full`.
         """
         with self.lock:
             self._opening_ends()
             self.tally.connections += 1
             self.tally.connect_errors += 1
-            self.circuit.failed(error, now, full=full)
-            if not (self.open or full):
+            self.circuit.failed(error, began, now, full=full)
+            if not (self.open or self.opening or full):
                 self._fail_all(error)
 
     def count_reset(self) -> None:

@@ -58,7 +58,7 @@ class Opener(Generic[C]):
         except BaseException as error:  # noqa: BLE001 - whatever it is, those who wait are told
             if connection is not None:
                 self._driver.close(connection, self.patience)
-            self._failed(error)
+            self._failed(error, start)
             return False
         self._ledger.opened(entry, generation, monotonic() - start)
         if not self._ledger.put(entry):
@@ -91,11 +91,12 @@ class Opener(Generic[C]):
             raise RuntimeError("the pool's 'configure' left a transaction open")
         return self._driver.adopt(connection)
 
-    def _failed(self, error: BaseException) -> None:
+    def _failed(self, error: BaseException, began: float) -> None:
         if not isinstance(error, Exception):  # an exit of a hook's is nothing for those who wait
             error = PoolError(f"opening a connection to {self._ledger.name} ended with {error!r}")
         logger.warning("%s: connecting failed: %s", self._ledger.name, error)
-        self._ledger.open_failed(error, monotonic(), full=self._driver.no_room(error))
+        full = self._driver.no_room(error)
+        self._ledger.open_failed(error, began, monotonic(), full=full)
 
     def discard(self, entry: Entry[C], connection: C, reason: str) -> None:
         """Close a connection that is one's own, in a worker; then have others opened if wanted."""
@@ -103,6 +104,7 @@ class Opener(Generic[C]):
         self._crew.submit(lambda: self._close(entry, connection, reason))
 
     def _close(self, entry: Entry[C], connection: C, reason: str) -> None:
+        self._ledger.leased.pop(id(connection), None)  # it is still there if an acquire failed
         self._ledger.close_begins(entry, reason)
         try:
             self._driver.close(connection, self.patience)

@@ -16,7 +16,7 @@ from carpool.options import Options
 from carpool.pool import fork, leaks
 from carpool.pool.crew import Crew
 from carpool.pool.entry import Entry, Waiter
-from carpool.pool.keeper import Keeper
+from carpool.pool.keeper import PING_TIMEOUT, RESET_TIMEOUT, Keeper
 from carpool.pool.ledger import Ledger
 from carpool.pool.opener import HURRY, Opener
 
@@ -34,8 +34,8 @@ logger = logging.getLogger("carpool.pool")
 class Pool(Generic[C]):
     """A pool of the connections that `driver` opens. Times are in seconds.
 
-    All methods may be called from any thread; `release` and `reclaim` also from a finalizer or a
-    signal handler. After a fork the child's pool is empty and usable, the parent's is untouched.
+    All methods may be called from any thread; `reclaim` also from a finalizer or signal handler.
+    After a fork the child's pool is empty and usable, the parent's is untouched.
     """
 
     def __init__(self, driver: Driver[C], options: Options | None = None) -> None:
@@ -89,18 +89,20 @@ class Pool(Generic[C]):
                 self._leased[id(connection)] = entry
                 if now < entry.check_at and not (self._careful or entry.readable(0)):
                     return connection
-                if self._fit(entry, connection, now):
+                if timeout is None:
+                    timeout = self.options.timeout
+                if self._fit(entry, connection, now + timeout):
                     return connection
-        return self._wait(self.options.timeout if timeout is None else timeout)
+                return self._wait(timeout, now)
+        return self._wait(self.options.timeout if timeout is None else timeout, monotonic())
 
     def _fit(self, entry: Entry[C], connection: C, deadline: float) -> bool:
         """Do what goes beyond a look; False: the connection was broken, and is being closed."""
         try:
             self._examine(entry, connection, max(0.0, deadline - entry.since))
         except BaseException as error:
-            self._leased.pop(id(connection), None)
-            logger.info("%s: dropping an idle connection: %s", self.name, error)
             self._opener.discard(entry, connection, "broken")
+            logger.info("%s: dropping an idle connection: %s", self.name, error)
             if not isinstance(error, Exception):
                 raise
             return False
@@ -114,13 +116,12 @@ class Pool(Generic[C]):
         elif not self.driver.look(connection):
             raise ConnectionError("closed by the server or the network while idle")
         elif entry.since >= entry.check_at:
-            self.driver.ping(connection)
+            self.driver.ping(connection, min(timeout, PING_TIMEOUT))
         if self.options.check:
             self.options.check(connection)
 
-    def _wait(self, timeout: float) -> C:
+    def _wait(self, timeout: float, start: float) -> C:
         """Take the slow way: queue up, have a connection opened if there is room, wait."""
-        start = monotonic()
         deadline = start + timeout
         waiter: Waiter[C] = Waiter()
         try:
@@ -219,6 +220,11 @@ class Pool(Generic[C]):
         entry.used += monotonic() - entry.since
         self._opener.discard(entry, connection, "discarded")
 
+    def reset(self, connection: C) -> None:
+        """Reset a leased connection now, and wait for it. Raises what the driver raises."""
+        self.driver.begin_reset(connection, everything=True)
+        self.driver.finish_reset(connection, RESET_TIMEOUT)
+
     @contextmanager
     def connection(self, timeout: float | None = None) -> Iterator[C]:
         """Lease a connection for a `with` block: commits at its end, rolls back on an exception."""
@@ -271,10 +277,13 @@ class Pool(Generic[C]):
         """Close for good: the idle connections now, the leased ones as they come back.
 
         Who waits gets `PoolClosed`. Returns when the work under way is done, at most after about
-        `timeout` seconds. May be called again.
+        `timeout` seconds; with 0, at once, while workers do it. May be called again.
         """
         self._retire(self._ledger.close())
-        self._crew.finish(timeout)
+        if timeout:
+            self._crew.finish(timeout)
+        if self._leased:  # somebody has to be there for those whose borrowers die
+            self._crew.submit(self._sweep)
 
     def get_stats(self) -> dict[str, int]:
         """Tell what the pool is and has done, under psycopg_pool's keys; times in milliseconds."""
@@ -307,7 +316,8 @@ class Pool(Generic[C]):
         """End the sessions: the idle ones, and those whose borrowers are gone or resting."""
         leased = [entry.ref for entry in self._leased.copy().values()]
         self._opener.patience = HURRY
-        self.close(timeout)
+        self._retire(self._ledger.close())
+        self._crew.finish(timeout)
         for ref in leased:
             connection = ref()
             if connection is not None and not self.driver.busy(connection):

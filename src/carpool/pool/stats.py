@@ -19,7 +19,6 @@ class Tally:
     connections: int = 0  # attempts
     connect_time: float = 0.0  # seconds, of the attempts that succeeded
     connect_errors: int = 0
-    lost: int = 0
     resets: int = 0
     leaks: int = 0
     closed: Counter[str] = field(default_factory=Counter)  # by reason

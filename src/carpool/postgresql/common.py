@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from carpool.sockets import Farewell
+
 # libpq gives no SQLSTATE for a refused login; these are its two texts for 53300.
 NO_ROOM = re.compile(r"FATAL: +(sorry, )?too many|FATAL: +remaining connection slots")
 
@@ -23,6 +25,7 @@ class Session:
         self.redo = False  # ... in a way that a reset wipes
         self.readable = readable  # look at the socket
         self.baseline = baseline  # the connection's attributes as opened
+        self.farewell: Farewell | None = None  # where the user closes the connection
 
     def cleared(self) -> None:
         """Note that a reset is complete."""
@@ -65,6 +68,10 @@ class SessionDriver(Generic[C]):
     def set_up_by(self, connection: C) -> object:
         """See `Driver`."""
         return connection.session.set_up_by
+
+    def set_up_left_traces(self, connection: C) -> bool:
+        """See `Driver`."""
+        return connection.session.redo
 
     def set_up_done(self, connection: C, by: object) -> None:
         """See `Driver`."""

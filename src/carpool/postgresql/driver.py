@@ -16,7 +16,7 @@ from carpool.postgresql.common import SessionDriver
 from carpool.postgresql.params import (
     database_name,
     freeze,
-    keepalives,
+    patience,
     set_config,
     startup_options,
     uses_service,
@@ -34,7 +34,6 @@ ACTIVE = int(pq.TransactionStatus.ACTIVE)
 IN_TRANSACTION = (pq.TransactionStatus.INTRANS, pq.TransactionStatus.INERROR)
 OK = pq.ConnStatus.OK
 
-PING = 2.0  # seconds within which the server has to answer a ping
 
 # DISCARD ALL less DEALLOCATE ALL: what psycopg has prepared by itself stays known to both sides.
 # https://www.postgresql.org/docs/current/sql-discard.html lists the equivalents.
@@ -74,7 +73,7 @@ class PsycopgDriver(SessionDriver[Connection]):
         else:
             if options := startup_options(settings or {}, parts.get("options")):
                 params["options"] = options
-            self._params = {**keepalives(parts), **params}
+            self._params = {**patience(parts), **params}
         self.key = (type(self), conninfo, isolation_level, freeze((self._params, self._preamble)))
         self.name = database_name(parts)
 
@@ -100,10 +99,9 @@ class PsycopgDriver(SessionDriver[Connection]):
         with contextlib.suppress(psycopg.Error, OSError):
             if self.busy(connection):
                 self._cancel(connection, patience)
-            farewell = sockets.Farewell(connection.pgconn.socket)
-            connection.close()
-            farewell.wait(patience)
         connection.close()
+        if connection.session.farewell:
+            connection.session.farewell.wait(patience)
 
     @staticmethod
     def _cancel(connection: Connection, patience: float) -> None:
@@ -117,6 +115,7 @@ class PsycopgDriver(SessionDriver[Connection]):
         """See `Driver`."""
         with contextlib.suppress(psycopg.Error, OSError):
             sockets.abandon(connection.pgconn.socket)
+        connection.session.farewell = None
         if not self.busy(connection):  # else another thread was in the middle of something
             connection.close()
 
@@ -142,12 +141,10 @@ class PsycopgDriver(SessionDriver[Connection]):
                 return pgconn.status == OK
         return False
 
-    def ping(self, connection: Connection) -> None:
+    def ping(self, connection: Connection, timeout: float) -> None:
         """See `Driver`."""
-        with connection.lock:
-            pgconn = connection.pgconn
-            pgconn.send_query(b"")
-            self._read_answer(connection, monotonic() + PING)
+        connection.pgconn.send_query(b"")
+        self._read_answer(connection, monotonic() + timeout)
 
     def settle(self, connection: Connection) -> bool:
         """See `Driver`."""
@@ -156,9 +153,11 @@ class PsycopgDriver(SessionDriver[Connection]):
         return (
             session.effect is None
             and connection.pgconn.transaction_status == IDLE
+            and not session.entered
             and (not session.touched or self._settle_attributes(connection))
             and connection.row_factory is session.row_factory
             and connection.cursor_factory is session.cursor_factory
+            and connection.server_cursor_factory is session.server_cursor_factory
         )
 
     @staticmethod
@@ -171,6 +170,7 @@ class PsycopgDriver(SessionDriver[Connection]):
         pgconn = connection.pgconn
         return (
             connection.closed
+            or connection.session.entered > 0
             or pgconn.status != OK
             or pgconn.transaction_status not in (IDLE, *IN_TRANSACTION)
             or bool(pgconn.pipeline_status)
@@ -194,7 +194,7 @@ class PsycopgDriver(SessionDriver[Connection]):
         """See `Driver`."""
         session = connection.session
         session.everything = everything
-        if connection.prepare_threshold is not None:
+        if session.prepares:
             session.steps = [DISCARD_PIECEWISE, *self._preamble] if everything else []
             return False
         steps = [b"DISCARD ALL", *self._preamble] if everything else []
@@ -214,7 +214,7 @@ class PsycopgDriver(SessionDriver[Connection]):
     def finish_reset(self, connection: Connection, timeout: float) -> None:
         """See `Driver`."""
         session = connection.session
-        if connection.prepare_threshold is not None:
+        if session.prepares:
             self._reset_in_step(connection)
         else:
             deadline = monotonic() + timeout
@@ -223,6 +223,8 @@ class PsycopgDriver(SessionDriver[Connection]):
                 self._send_step(connection)
         if connection.pgconn.transaction_status != IDLE:
             raise psycopg.OperationalError("the session is not idle after its reset")
+        if session.everything:
+            connection.forget_notifications()
         connection.restore_attributes()
         session.cleared()
 

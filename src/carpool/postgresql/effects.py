@@ -61,6 +61,8 @@ def _expressions(tokens: list[str]) -> str | None:
     """Classify a statement that may call functions."""
     if "into" in tokens and _makes_table(tokens):
         return "SELECT INTO"
+    if "update" in tokens and ("pg_settings" in tokens or '"pg_settings"' in tokens):
+        return "SET"  # what a view's rule makes of it
     effects = {at: why for at in _unknown_calls(tokens) if (why := _call(tokens, at))}
     if effects and "with" in tokens:
         for at in _column_lists(tokens):
@@ -150,6 +152,8 @@ def _makes_table(tokens: list[str]) -> bool:
 
 def _is_filled(tokens: list[str], at: int) -> bool:
     """Tell whether the table named at `at` must exist: what follows is for INSERT or MERGE only."""
+    if tokens[at : at + 1] and tokens[at] in _KINDS_OF_TABLE:
+        return False
     at += 1
     while tokens[at : at + 1] == ["."]:
         at += 2
@@ -161,6 +165,7 @@ def _is_filled(tokens: list[str], at: int) -> bool:
     return False
 
 
+_KINDS_OF_TABLE: Final = {"temp", "temporary", "unlogged", "table"}  # that SELECT INTO may name
 _FILLS: Final = {"values", "select", "default", "overriding", "with", "using"}
 
 # Statements ------------------------------------------------------------------------------------

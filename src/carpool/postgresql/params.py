@@ -9,8 +9,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
 
-# An idle connection that is cut off silently is noticed within about two minutes.
-KEEPALIVES = {"keepalives_idle": 60, "keepalives_interval": 15, "keepalives_count": 4}
+# Seconds. A server that does not answer is known to be down after ten; an idle connection that is
+# cut off silently is noticed within about two minutes.
+PATIENCE = {
+    "connect_timeout": 10,
+    "keepalives_idle": 60,
+    "keepalives_interval": 15,
+    "keepalives_count": 4,
+}
 
 
 def freeze(value: Any) -> Hashable:
@@ -51,9 +57,12 @@ def startup_options(settings: Mapping[str, str], options: str | None) -> str:
     return " ".join([given, *(f"-c {name}={value}" for name, value in escaped.items())]).strip()
 
 
-def keepalives(parts: Mapping[str, Any]) -> dict[str, int]:
-    """Return the keepalive parameters that the user has not set."""
-    return {name: value for name, value in KEEPALIVES.items() if name not in parts}
+def patience(parts: Mapping[str, Any]) -> dict[str, int]:
+    """Return the parameters that bound waiting, those that the user has not set."""
+    unset = {name: value for name, value in PATIENCE.items() if name not in parts}
+    if "PGCONNECT_TIMEOUT" in os.environ:
+        unset.pop("connect_timeout", None)
+    return unset
 
 
 def set_config(name: str, value: str) -> bytes:

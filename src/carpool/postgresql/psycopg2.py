@@ -22,7 +22,7 @@ from carpool.postgresql.effects import effect
 from carpool.postgresql.params import (
     database_name,
     freeze,
-    keepalives,
+    patience,
     startup_options,
 )
 
@@ -48,6 +48,28 @@ class Connection(ext.connection):  # type: ignore[misc] # untyped
         if cursor.withhold:
             self.session.effect = self.session.effect or "cursor WITH HOLD"
         return cursor
+
+    def close(self) -> None:
+        """As psycopg's; the pool then waits for the server to hang up."""
+        if not self.closed:
+            with contextlib.suppress(psycopg2.Error, OSError):
+                self.session.farewell = sockets.Farewell(self.fileno())
+        super().close()
+
+    def set_client_encoding(self, encoding: str) -> None:
+        """As psycopg's, until the connection is given back."""
+        self.session.effect = self.session.effect or "client encoding"
+        super().set_client_encoding(encoding)
+
+    def set_session(self, *args: Any, **kwargs: Any) -> None:
+        """As psycopg's, until the connection is given back."""
+        self.session.effect = self.session.effect or "SET"
+        super().set_session(*args, **kwargs)
+
+    def reset(self) -> None:
+        """As psycopg's, until the connection is given back."""
+        self.session.effect = self.session.effect or "RESET"
+        super().reset()
 
     def begin_session(self) -> None:
         """Start to keep a `Session`; what has been set until now is the baseline."""
@@ -140,7 +162,7 @@ class Psycopg2Driver(SessionDriver[Connection]):
         parts = {**ext.parse_dsn(dsn), **params}
         if options := startup_options(settings or {}, parts.get("options")):
             params["options"] = options
-        self._params = {**keepalives(parts), **params}
+        self._params = {**patience(parts), **params}
         self.key = (type(self), dsn, isolation_level, autocommit, freeze(self._params))
         self.name = database_name(parts)
 
@@ -162,15 +184,15 @@ class Psycopg2Driver(SessionDriver[Connection]):
         with contextlib.suppress(psycopg2.Error, OSError):
             if self.busy(connection):
                 connection.cancel()
-            farewell = sockets.Farewell(connection.fileno())
-            connection.close()
-            farewell.wait(patience)
         connection.close()
+        if connection.session.farewell:
+            connection.session.farewell.wait(patience)
 
     def disown(self, connection: Connection) -> None:
         """See `Driver`."""
         with contextlib.suppress(psycopg2.Error, OSError):
             sockets.abandon(connection.fileno())
+        connection.session.farewell = None
         if not self.busy(connection):  # else another thread was in the middle of something
             connection.close()
 
@@ -182,8 +204,8 @@ class Psycopg2Driver(SessionDriver[Connection]):
             connection.poll()
         return not connection.closed and not connection.session.readable(0)
 
-    def ping(self, connection: Connection) -> None:
-        """See `Driver`."""
+    def ping(self, connection: Connection, timeout: float) -> None:  # noqa: ARG002
+        """See `Driver`. How long it may take is up to the server: psycopg 2 cannot be hurried."""
         with self._outside_transactions(connection), connection.cursor() as cursor:
             cursor.execute("SELECT 1")
 
@@ -229,6 +251,7 @@ class Psycopg2Driver(SessionDriver[Connection]):
         if session.everything:
             with self._outside_transactions(connection), connection.cursor() as cursor:
                 cursor.execute("DISCARD ALL")
+            del connection.notifies[:]
         for name in connection.changed_attributes():
             setattr(connection, name, session.baseline[name])
         session.cleared()

@@ -7,6 +7,7 @@ What is sent through libpq directly (`connection.pgconn`) is not seen.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -19,6 +20,7 @@ from carpool.postgresql.effects import effect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
 # Exchanges that carry no statement of the user's, by the names of psycopg's generators.
 HARMLESS = frozenset(
@@ -33,10 +35,7 @@ HARMLESS = frozenset(
         "_exit_gen",
         "_sync_gen",
         "_communicate_gen",
-        "_fetch_gen",
         "_fetch_many_gen",
-        "_scroll_gen",
-        "_close_gen",
         "_stream_fetchone_gen",
         "_read_gen",
         "_read_row_gen",
@@ -55,10 +54,18 @@ class PsycopgSession(Session):
     def __init__(self, readable: Callable[[int], Any], baseline: dict[str, Any]) -> None:
         super().__init__(readable, baseline)
         self.touched = False  # an attribute of the connection was set
-        self.row_factory = baseline["row_factory"]  # two attributes whose change nothing announces
+        self.entered = 0  # psycopg's blocks (transaction, pipeline) that have not been left
+        self.prepares = baseline["prepare_threshold"] is not None  # or has done so
+        # Attributes whose change nothing announces:
+        self.row_factory = baseline["row_factory"]
         self.cursor_factory = baseline["cursor_factory"]
+        self.server_cursor_factory = baseline["server_cursor_factory"]
         self.handlers: list[tuple[Callable[[Any], None], Any]] = []  # how to remove each
         self.steps: list[bytes] = []  # statements of a reset still to be sent
+
+
+_PREPARE_THRESHOLD: Any = psycopg.Connection.prepare_threshold
+_PREPARED_MAX: Any = psycopg.Connection.prepared_max
 
 
 class Connection(psycopg.Connection[Any]):
@@ -67,10 +74,47 @@ class Connection(psycopg.Connection[Any]):
     session: PsycopgSession
 
     def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
-        """Let nothing pass unseen that a cursor of another class sends."""
-        if gen.__name__ not in HARMLESS and self.session.effect is None and not _tracked(gen):
-            self.session.effect = "untracked cursor"
+        """Let nothing pass unseen that a cursor of another class, or of another lease, sends."""
+        if gen.__name__ not in HARMLESS:
+            self._inspect(gen)
         return super().wait(gen, *args, **kwargs)
+
+    def _inspect(self, gen: Any) -> None:
+        frame = getattr(gen, "gi_frame", None)
+        sender = frame.f_locals.get("self") if frame is not None else None
+        if isinstance(sender, Tracked):
+            sender.check_lease(self.session)
+        elif self.session.effect is None:
+            self.session.effect = "untracked cursor"
+
+    def close(self) -> None:
+        """As psycopg's; the pool then waits for the server to hang up."""
+        if not self.closed and hasattr(self, "session"):
+            with contextlib.suppress(psycopg.Error, OSError):
+                self.session.farewell = sockets.Farewell(self.pgconn.socket)
+        super().close()
+
+    @contextlib.contextmanager
+    def _entered(self, block: AbstractContextManager[Any]) -> Iterator[Any]:
+        """Count a block of psycopg's: who gives a connection back within one breaks it."""
+        session = self.session
+        session.entered += 1
+        with block as inner:
+            yield inner
+        session.entered -= 1
+
+    def transaction(self, *args: Any, **kwargs: Any) -> Any:
+        """As psycopg's."""
+        return self._entered(super().transaction(*args, **kwargs))
+
+    def pipeline(self) -> Any:
+        """As psycopg's."""
+        return self._entered(super().pipeline())
+
+    def tpc_begin(self, xid: Any) -> None:
+        """As psycopg's; the connection serves no lease after this one."""
+        self.session.entered += 1
+        super().tpc_begin(xid)
 
     def cursor(self, *args: Any, **kwargs: Any) -> Any:
         """As psycopg's, for the present lease."""
@@ -125,6 +169,41 @@ class Connection(psycopg.Connection[Any]):
         handlers = self.session.handlers
         handlers[:] = [each for each in handlers if each[1] is not callback]
 
+    @property
+    def prepare_threshold(self) -> int | None:
+        """As psycopg's, until the connection is given back."""
+        return super().prepare_threshold
+
+    @prepare_threshold.setter
+    def prepare_threshold(self, value: int | None) -> None:
+        self._touch(prepares=value is not None)
+        _PREPARE_THRESHOLD.__set__(self, value)
+
+    @property
+    def prepared_max(self) -> int | None:
+        """As psycopg's, until the connection is given back."""
+        return super().prepared_max
+
+    @prepared_max.setter
+    def prepared_max(self, value: int | None) -> None:
+        self._touch(prepares=False)
+        _PREPARED_MAX.__set__(self, value)
+
+    def _touch(self, *, prepares: bool) -> None:
+        if hasattr(self, "session"):  # else psycopg is still making the connection
+            self.session.touched = True
+            self.session.prepares |= prepares
+
+    def forget_notifications(self) -> None:
+        """Drop what has been notified and not read: the channels were the last user's."""
+        while self.pgconn.notifies():
+            pass
+        # psycopg's own store of those that came with other answers; it offers no way to empty it
+        # that does not go to the server.
+        backlog = getattr(self, "_notifies_backlog", None)
+        if backlog:
+            backlog.clear()
+
     def begin_session(self) -> None:
         """Start to keep a `Session`; what has been set until now is the baseline."""
         baseline = {name: getattr(self, name) for name in ATTRIBUTES}
@@ -154,11 +233,6 @@ ATTRIBUTES = (
     "cursor_factory",
     "server_cursor_factory",
 )
-
-
-def _tracked(gen: Any) -> bool:
-    frame = getattr(gen, "gi_frame", None)
-    return frame is not None and isinstance(frame.f_locals.get("self"), Tracked)
 
 
 def effect_of(query: Any, connection: psycopg.Connection[Any]) -> str | None:
@@ -192,11 +266,12 @@ class Tracked(Base):
     def _observe(self, query: Any) -> None:
         session = self._conn.session
         if self.lease != session.lease:
-            self._check_lease(session)
+            self.check_lease(session)
         if session.effect is None:
             session.effect = effect(query) if type(query) is str else effect_of(query, self._conn)
 
-    def _check_lease(self, session: Session) -> None:
+    def check_lease(self, session: Session) -> None:
+        """Raise `StaleCursorError` unless the cursor belongs to the present lease."""
         if self.lease is None:
             self.lease = session.lease
         elif self.lease != session.lease:
@@ -233,24 +308,14 @@ class TrackedServerSide(Tracked):
         self._observe("DECLARE c CURSOR WITH HOLD FOR SELECT 1" if self._withhold else query)
         return super().execute(query, *args, **kwargs)
 
-    def fetchone(self) -> Any:
-        """As psycopg's. Raises `StaleCursorError` as well."""
-        self._check_lease(self._conn.session)
-        return super().fetchone()
-
-    def fetchmany(self, *args: Any, **kwargs: Any) -> Any:
-        """As psycopg's. Raises `StaleCursorError` as well."""
-        self._check_lease(self._conn.session)
-        return super().fetchmany(*args, **kwargs)
-
-    def fetchall(self) -> Any:
-        """As psycopg's. Raises `StaleCursorError` as well."""
-        self._check_lease(self._conn.session)
-        return super().fetchall()
+    @property
+    def closed(self) -> bool:
+        """As psycopg's; a cursor of an earlier lease has ended with it."""
+        return super().closed or self.lease not in (None, self._conn.session.lease)
 
     def close(self) -> None:
-        """As psycopg's; a cursor of an earlier lease is gone with it already."""
-        if self.lease == self._conn.session.lease:
+        """As psycopg's; nothing is sent for a cursor of an earlier lease."""
+        if not self.closed:
             super().close()
 
 
