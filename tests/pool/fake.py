@@ -158,7 +158,7 @@ class FakeDriver:
             return False
         return not connection.dead
 
-    def ping(self, connection):
+    def ping(self, connection, timeout):
         connection.seen.append("ping")
         self.does_ping()
         if connection.dead or connection.hung:
@@ -195,6 +195,9 @@ class FakeDriver:
     def set_up_by(self, connection):
         return None
 
+    def set_up_left_traces(self, connection):
+        return False
+
     def set_up_done(self, connection, by):
         pass
 
@@ -212,8 +215,8 @@ class FakeDriver:
             raise ServerDown("no answer")
         connection.in_transaction = connection.dirty = False
 
-    def disown(self, connection, *, quiescent):
-        connection.seen.append(f"disown {quiescent}")
+    def disown(self, connection):
+        connection.seen.append("disown")
 
     def no_room(self, error):
         return self.server_full

@@ -3,6 +3,7 @@
 Such exceptions are Ctrl-C, Celery's soft time limit, a greenlet's kill.
 """
 
+import contextlib
 import gc
 import inspect
 import linecache
@@ -93,7 +94,12 @@ def dead(pool):
 def broken_idle(pool):
     pool.release(pool.acquire())
     pool._idle[0].connection.dead = True
-    return pool.acquire
+
+    def acquire():
+        with contextlib.suppress(PoolTimeout):  # the dead one has to be closed first
+            return pool.acquire()
+
+    return acquire
 
 
 def empty(pool):

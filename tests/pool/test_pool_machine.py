@@ -4,7 +4,7 @@ import gc
 import random
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -154,7 +154,11 @@ class Machine(RuleBasedStateMachine):
         assert snapshot.leased == len(self.held)
         assert snapshot.waiting == 0
         dead = len(self.driver.dropped) - self.pool.get_stats().get("closed_lost", 0)
-        assert snapshot.leased + snapshot.idle + snapshot.resetting + dead == ledger.open
+        placed = snapshot.leased + snapshot.idle + snapshot.resetting + dead
+        if self.crew.tasks:  # what a worker is to reset or close counts until it has begun
+            assert placed <= ledger.open
+        else:
+            assert placed == ledger.open
         assert len({id(each) for each in ledger.idle}) == len(ledger.idle)
         assert self.driver.sessions == ledger.open - dead + ledger.closing
         if self.settled():
@@ -182,5 +186,6 @@ TestMachine.settings = settings(
     deadline=None,
     derandomize=True,
     database=None,
+    phases=[Phase.generate],  # shrinking takes minutes, and the sequences are short
     suppress_health_check=[HealthCheck.too_slow],
 )

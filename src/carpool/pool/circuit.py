@@ -27,7 +27,7 @@ class Circuit:
         """
         self.full = full
         self.error = error
-        if self.failures and began <= self.failed_at:
+        if self.failures and began < self.failed_at:
             return
         self.failed_at = now
         if not self.failures:

@@ -102,6 +102,7 @@ class Pool(Generic[C]):
             self._examine(entry, connection, max(0.0, deadline - entry.since))
         except BaseException as error:
             self._opener.discard(entry, connection, "broken")
+            self._leased.pop(id(connection), None)
             logger.info("%s: dropping an idle connection: %s", self.name, error)
             if not isinstance(error, Exception):
                 raise

@@ -1,4 +1,4 @@
-"""What these tests found and nobody has mended yet: each is red until it is."""
+"""Defects that other tests here have found: they stay mended."""
 
 import threading
 
@@ -70,7 +70,8 @@ def test_close_connects_no_more(make_pool, driver):
     driver.does_connect.next.append("slow")
     pool = make_pool(max_size=3, num_workers=1)
     waiting = [in_thread(pool.acquire, BOUND) for _ in range(3)]
-    eventually(lambda: pool.snapshot().opening == 3)
+    eventually(lambda: pool.snapshot().waiting == 3)
+    driver.does_connect.wait_entered()
     pool.close(0.05)
     for each in waiting:
         each()
@@ -125,7 +126,7 @@ def test_no_slot_is_lost_on_the_long_way(stepped, driver, prepare, sends):
 
 
 def test_what_was_given_to_a_cancelled_one_and_drained_is_closed(stepped, driver):
-    """`withdraw` ignores that `put` says "retired": the connection is dropped, not closed."""
+    """What a request that ends with an exception had been given goes back, or is closed."""
     pool = stepped(max_size=1)
     connection = pool.acquire()
     waiter = type("W", (), {"entry": None, "error": None})()
@@ -135,7 +136,7 @@ def test_what_was_given_to_a_cancelled_one_and_drained_is_closed(stepped, driver
     waiter.entry = entry
     pool.drain()
     del entry
-    pool._ledger.withdraw(waiter)
+    pool._abandon(waiter)
     pool._crew.run()
     assert driver.dropped == []
     assert driver.closed == [1]
