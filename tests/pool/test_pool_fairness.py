@@ -1,12 +1,13 @@
 """Who waits is served in the order of coming, and nobody starves."""
 
 import threading
+import time
 from collections import Counter
 
 from carpool import PoolTimeout
 from tests.pool.fake import BOUND, eventually
 
-THREADS, CYCLES = 8, 4000
+THREADS, CYCLES, QUERY = 8, 4000, 0.0002
 
 
 def test_under_saturation_all_get_their_share(make_pool, driver):
@@ -19,6 +20,7 @@ def test_under_saturation_all_get_their_share(make_pool, driver):
         for _ in left:
             connection = pool.acquire()
             served[me] += 1
+            time.sleep(QUERY)  # gives up the GIL, as a query does: else it is the GIL that is unfair
             pool.release(connection)
         finished.append(me)
 

@@ -192,9 +192,8 @@ class Psycopg2Driver(SessionDriver[Connection]):
         """See `Driver`."""
         with contextlib.suppress(psycopg2.Error, OSError):
             sockets.abandon(connection.fileno())
-        connection.session.farewell = None
-        if not self.busy(connection):  # else another thread was in the middle of something
-            connection.close()
+        # It is not closed: for that psycopg waits for a lock, which a thread of the parent may have
+        # held at the fork. The object's end does not touch what another process has opened.
 
     def look(self, connection: Connection) -> bool:
         """See `Driver`. What is readable is left to a ping: psycopg 2 offers nothing smaller."""
