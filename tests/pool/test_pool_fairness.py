@@ -20,7 +20,9 @@ def test_under_saturation_all_get_their_share(make_pool, driver):
         for _ in left:
             connection = pool.acquire()
             served[me] += 1
-            time.sleep(QUERY)  # gives up the GIL, as a query does: else it is the GIL that is unfair
+            time.sleep(
+                QUERY
+            )  # gives up the GIL, as a query does: else it is the GIL that is unfair
             pool.release(connection)
         finished.append(me)
 

@@ -150,7 +150,7 @@ class Machine(RuleBasedStateMachine):
             return
         ledger, snapshot = self.pool._ledger, self.pool.snapshot()
         assert self.driver.most <= self.most
-        assert min(ledger.open, ledger.opening, ledger.closing, ledger.tended) >= 0
+        assert min(ledger.open, ledger.opening, ledger.closing) >= 0
         assert snapshot.leased == len(self.held)
         assert snapshot.waiting == 0
         dead = len(self.driver.dropped) - self.pool.get_stats().get("closed_lost", 0)

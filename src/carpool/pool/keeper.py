@@ -48,6 +48,7 @@ class Keeper(Generic[C]):
         """Take a connection back whose lease is over, resetting it as the options want."""
         how = self._options.reset
         if callable(how):
+            self._ledger.tend(entry)
             self._crew.submit(lambda: self._in_worker(self._reset_by_user, entry, connection))
         elif how == "always":
             self._begin_reset(entry, connection, everything=True)
@@ -72,12 +73,12 @@ class Keeper(Generic[C]):
         if sent:
             self._return(entry, connection)  # the next to acquire it, or a sweep, reads the answer
         else:
+            self._ledger.tend(entry)
             self._crew.submit(lambda: self._in_worker(self.finish, entry, connection))
 
     def _in_worker(
         self, reset: Callable[[Entry[C], C], None], entry: Entry[C], connection: C
     ) -> None:
-        self._ledger.tend(1)
         try:
             reset(entry, connection)
         except BaseException as error:  # noqa: BLE001 - see above; a hook may exit, too
@@ -85,7 +86,7 @@ class Keeper(Generic[C]):
         else:
             self._return(entry, connection)
         finally:
-            self._ledger.tend(-1)
+            self._ledger.tended_to(entry)
 
     def finish(self, entry: Entry[C], connection: C) -> None:
         """Complete a reset in the time that a worker grants it; raises if it fails."""
@@ -129,6 +130,7 @@ class Keeper(Generic[C]):
         now = monotonic()
         for entry in self._ledger.resetting.copy():
             if self._ledger.take(entry):
+                self._ledger.tend(entry)
                 self._in_worker(self.finish, entry, entry.take())
         idle = self._ledger.idle.copy()
         for entry in idle:  # the one used longest ago first

@@ -61,7 +61,9 @@ class Ledger(Generic[C]):
         self.min_size, self.max_size = options.min_size, options.max_size
         self.waiters: deque[Waiter[C]] = deque()
         self.open = self.opening = self.closing = 0
-        self.tended = 0  # of the open ones: in a worker's hands, to come back soon
+        # Of the open ones: in a worker's hands, to come back soon. Weakly, so that one whose
+        # request is interrupted on the way there is not waited for.
+        self.tended: weakref.WeakSet[Entry[C]] = weakref.WeakSet()
         self.forsaken = 0  # of those being opened: who ordered them gave up
         self.refs: set[Ref[C]] = set()  # one for every connection, until it has been closed
         self.entries: weakref.WeakSet[Entry[C]] = weakref.WeakSet()  # the same, for their counts
@@ -278,10 +280,15 @@ class Ledger(Generic[C]):
         with self.lock:
             self.tally.resets += 1
 
-    def tend(self, change: int) -> None:
-        """Note that a worker has taken a connection in hand (1), or is through with it (-1)."""
+    def tend(self, entry: Entry[C]) -> None:
+        """Note that a worker is going to take a connection in hand."""
         with self.lock:
-            self.tended += change
+            self.tended.add(entry)
+
+    def tended_to(self, entry: Entry[C]) -> None:
+        """Note that a worker is through with a connection."""
+        with self.lock:
+            self.tended.discard(entry)
 
     def _opening_ends(self) -> None:
         self.opening -= 1
@@ -382,7 +389,7 @@ class Ledger(Generic[C]):
             size=self._counts().size,
             leased=len(self.leased),
             idle=len(self.idle),
-            resetting=len(self.resetting) + self.tended,
+            resetting=len(self.resetting) + len(self.tended),
             opening=self.opening,
             closing=self.closing,
             waiting=len(self.waiters),
@@ -395,6 +402,6 @@ class Ledger(Generic[C]):
             opening=self.opening,
             closing=self.closing,
             forsaken=self.forsaken,
-            tended=self.tended,
+            tended=len(self.tended),
             waiting=len(self.waiters),
         )

@@ -152,7 +152,7 @@ def _makes_table(tokens: list[str]) -> bool:
 
 def _is_filled(tokens: list[str], at: int) -> bool:
     """Tell whether the table named at `at` must exist: what follows is for INSERT or MERGE only."""
-    if tokens[at : at + 1] and tokens[at] in _KINDS_OF_TABLE:
+    if tokens[at : at + 1] and tokens[at] in _KINDS_OF_TABLE and not _is_insert(tokens, at - 2):
         return False
     at += 1
     while tokens[at : at + 1] == ["."]:
@@ -163,6 +163,11 @@ def _is_filled(tokens: list[str], at: int) -> bool:
         case [_, "using", *_]:
             return True
     return False
+
+
+def _is_insert(tokens: list[str], at: int) -> bool:
+    """Tell whether the word at `at` is an INSERT and no column's alias."""
+    return tokens[at] == "insert" and (at == 0 or tokens[at - 1] in {"(", ")"})
 
 
 _KINDS_OF_TABLE: Final = {"temp", "temporary", "unlogged", "table"}  # that SELECT INTO may name
