@@ -41,6 +41,9 @@ class SteppedCrew:
             self.errors.append(error)
             logger.exception("background work failed")
 
+    def attend(self):
+        pass
+
     def stop(self, timeout):
         pass
 

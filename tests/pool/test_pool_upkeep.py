@@ -88,7 +88,7 @@ def test_what_cannot_be_reset_is_closed(stepped, driver, call, sends):
     pool.release(connection)
     assert pool.acquire().number == 2
     assert driver.closed == [1]
-    assert pool._ledger.tended == 0
+    assert not pool._ledger.tended
 
 
 def test_a_reset_of_ones_own(stepped):

@@ -151,7 +151,9 @@ def test_a_server_that_hangs_at_connect_ends_in_a_timeout(make_pool, database, p
         pool.acquire(timeout=0.2)
     proxy.forward()
     with pool.connection() as connection:
-        assert [row.pid for row in database.wait_for_sessions(1)] == [pid_of(connection)]
+        # Perhaps by a second one: who comes later does not depend on the one that hangs.
+        eventually(lambda: pid_of(connection) in {row.pid for row in database.sessions()})
+        assert len(database.sessions()) <= 2
 
 
 def test_a_hanging_connect_serves_who_comes_later(make_pool, database, proxy):

@@ -124,6 +124,7 @@ def test_the_network_refuses_and_comes_back(make_pool, proxy):
     fill(pool, 2)
     proxy.refuse()
     proxy.reset()
+    eventually(lambda: all(entry.readable(0) for entry in pool._idle))
     with pytest.raises(Exception, match="refused"):
         pool.acquire()
     proxy.forward()
@@ -147,7 +148,7 @@ def test_a_silent_connection_is_noticed_by_a_ping(make_pool, database, postgres)
 
         asking = threading.Thread(target=ask)
         asking.start()
-        eventually(lambda: proxy.accepted == 2)  # the first has been given up
+        eventually(lambda: proxy.accepted >= 2)  # the first has been given up (and is cancelled)
         proxy.forward()
         asking.join()
         assert got != [pid]

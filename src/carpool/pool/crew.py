@@ -37,7 +37,7 @@ class Crew:
         self._lock = threading.RLock()  # guards those below; reentrant for finalizers
         self._threads: set[threading.Thread] = set()
         self._keeper: threading.Thread | None = None
-        self._load = 0  # submitted tasks that are not done
+        self._load = 0  # submitted tasks that are not done, and sweeps under way
         self._stopping = False
 
     def post(self, task: Task) -> None:
@@ -51,13 +51,18 @@ class Crew:
         """
         with self._lock:
             self._load += 1
-        self._tasks.put(lambda: self._account(task))
+        self._tasks.put(lambda: self._finish(task))
         if not self._staff():
             self._do_the_rest()
 
-    def _account(self, task: Task) -> None:
+    def attend(self) -> None:
+        """See to it that there is a thread, for those who wait for what may be posted."""
+        if not self._threads:
+            self.submit(_wake)
+
+    def _finish(self, task: Task) -> object:
         try:
-            task()
+            return task()
         finally:
             with self._lock:
                 self._load -= 1
@@ -88,10 +93,9 @@ class Crew:
             thread.join(max(0.0, deadline - monotonic()))
 
     def resume(self) -> None:
-        """Work again after `stop`."""
+        """Work again after `stop`, from the next task, or `attend`, on."""
         with self._lock:
             self._stopping = False
-        self.submit(_wake)
 
     def finish(self, timeout: float) -> None:
         """End the threads and do here what they have left undone. Later tasks start new ones."""
@@ -109,9 +113,7 @@ class Crew:
         pause: float | None = PATIENCE
         while not self._leaves(me, pause):
             if self._keeper is me:
-                sweep = self._sweep()
-                pause = self._safely(sweep) if sweep else None
-                del sweep
+                pause = self._do_sweep()
             task = self._next(PATIENCE if pause is None else pause)
             if task is not None:
                 self._safely(task)
@@ -119,6 +121,14 @@ class Crew:
                 self._keeper = me
             elif self._keeper is not me:
                 pause = None
+
+    def _do_sweep(self) -> float | None:
+        sweep = self._sweep()
+        if sweep is None:
+            return None
+        with self._lock:
+            self._load += 1
+        return self._safely(lambda: self._finish(sweep))
 
     def _next(self, pause: float) -> Task | None:
         try:

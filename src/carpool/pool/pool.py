@@ -46,7 +46,8 @@ class Pool(Generic[C]):
         self._check_after = options.check_after
         # Whether an acquire does more than look: see `_fit`.
         self._careful = bool(options.check or options.leak_warning)
-        self._tidies = options.reset == "always" or callable(options.reset)
+        # Whether a release does more than look: see `_release_slowly`.
+        self._thorough = options.reset == "always" or callable(options.reset)
         self._inherited: list[weakref.ref[C]] = []
         self._start_over()
         fork.register(self)
@@ -55,6 +56,7 @@ class Pool(Generic[C]):
 
     def _start_over(self) -> None:
         """Begin with no connection: at first, and in a forked child."""
+        self._asleep = False  # whether the background threads wait to be needed, after a fork
         self._ledger: Ledger[C] = Ledger(self.name, self.options)
         self._idle, self._leased = self._ledger.idle, self._ledger.leased
         self._waiters = self._ledger.waiters
@@ -146,6 +148,7 @@ class Pool(Generic[C]):
 
     def _await(self, waiter: Waiter[C], timeout: float, deadline: float) -> Entry[C]:
         if waiter.entry is None:
+            self._crew.attend()
             self._opener.order()
         waiter.gate.acquire(timeout=min(TIMEOUT_MAX, max(0.0, deadline - monotonic())))
         return waiter.entry or self._ledger.too_late(waiter, timeout)
@@ -173,7 +176,7 @@ class Pool(Generic[C]):
         now = monotonic()
         entry.used += now - entry.since
         clean = self._settle(connection)
-        if not clean or now >= entry.due_at or self._tidies:
+        if not clean or now >= entry.due_at or self._thorough or self._asleep:
             self._release_slowly(entry, connection, now, clean=clean)
             return
         entry.since = now
@@ -185,6 +188,8 @@ class Pool(Generic[C]):
 
     def _release_slowly(self, entry: Entry[C], connection: C, now: float, *, clean: bool) -> None:
         """Give back what has to be reset, renewed, reported or closed."""
+        self._asleep = False
+        self._crew.attend()
         reported = leaks.returned(entry, self.name, now - entry.since)
         if self.driver.broken(connection):
             with self._ledger.lock:
@@ -301,8 +306,12 @@ class Pool(Generic[C]):
         self._crew.stop(timeout)
 
     def after_fork_in_parent(self) -> None:
-        """Let the background threads go on."""
+        """Let the background threads go on, from the next need for them on.
+
+        They are not started here: Python would count them as there at the fork, and warn.
+        """
         self._crew.resume()
+        self._asleep = True
 
     def after_fork_in_child(self) -> None:
         """Let go of the parent's connections without a word to the server, and begin anew."""

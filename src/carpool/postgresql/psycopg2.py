@@ -90,12 +90,16 @@ class Tracked:
     """A mixin for psycopg 2's cursor classes: classifies what they execute."""
 
     connection: Connection
+    name: str | None
     lease = -1
 
-    def _observe(self, query: Any) -> None:
-        session = self.connection.session
-        if self.lease != session.lease:
+    def _check_lease(self) -> None:
+        if self.lease != self.connection.session.lease:
             raise StaleCursorError("the cursor's connection has been given back to the pool")
+
+    def _observe(self, query: Any) -> None:
+        self._check_lease()
+        session = self.connection.session
         if session.effect is None:
             session.effect = self._effect(query)
 
@@ -120,6 +124,40 @@ class Tracked:
         """As psycopg's. Raises `StaleCursorError` as well."""
         self._observe("CALL")
         return super().callproc(procname, *args, **kwargs)  # type: ignore[misc]
+
+    def fetchone(self) -> Any:
+        """As psycopg's. Raises `StaleCursorError` as well where it would ask the server."""
+        if self.name:
+            self._check_lease()
+        return super().fetchone()  # type: ignore[misc]
+
+    def fetchmany(self, *args: Any, **kwargs: Any) -> Any:
+        """As psycopg's. Raises `StaleCursorError` as well where it would ask the server."""
+        if self.name:
+            self._check_lease()
+        return super().fetchmany(*args, **kwargs)  # type: ignore[misc]
+
+    def fetchall(self) -> Any:
+        """As psycopg's. Raises `StaleCursorError` as well where it would ask the server."""
+        if self.name:
+            self._check_lease()
+        return super().fetchall()  # type: ignore[misc]
+
+    def __next__(self) -> Any:
+        if self.name:
+            self._check_lease()
+        return super().__next__()  # type: ignore[misc]
+
+    def scroll(self, *args: Any, **kwargs: Any) -> Any:
+        """As psycopg's. Raises `StaleCursorError` as well where it would ask the server."""
+        if self.name:
+            self._check_lease()
+        return super().scroll(*args, **kwargs)  # type: ignore[misc]
+
+    def close(self) -> None:
+        """As psycopg's; nothing is sent for a named cursor of an earlier lease."""
+        if not self.name or self.lease == self.connection.session.lease:
+            super().close()  # type: ignore[misc]
 
     def copy_expert(self, sql: Any, *args: Any, **kwargs: Any) -> Any:
         """As psycopg's. Raises `StaleCursorError` as well."""
