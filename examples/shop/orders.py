@@ -8,7 +8,7 @@ from django.db.models import F
 from .models import Customer, Order, OrderLine, Product
 
 
-class OutOfStock(Exception):  # noqa: N818 - a fact of business, not a defect
+class OutOfStock(Exception):
     """At least one product has fewer pieces left than were wanted."""
 
     def __init__(self, short: list[Product]) -> None:

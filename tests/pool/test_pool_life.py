@@ -157,11 +157,12 @@ def test_drain_keeps_min_size(stepped, driver):
 
 def test_resize_up_serves_who_waits(make_pool, driver):
     pool = make_pool(max_size=1)
-    pool.acquire()
+    held = pool.acquire()
     waiting = in_thread(pool.acquire, BOUND)
     eventually(lambda: pool.snapshot().waiting == 1)
     pool.resize(0, 2)
     assert waiting().number == 2
+    pool.release(held)
 
 
 def test_resize_down_closes_idle_ones_first(stepped, driver):
