@@ -1,0 +1,33 @@
+"""Imports point one way: engines -> wrapper -> pool -> driver protocol."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "src" / "carpool"
+# What the modules of a room must not import, by the beginning of the name.
+CLOSED = {
+    "pool": ("django", "psycopg", "carpool.wrapper", "carpool.registry", "carpool.postgresql"),
+    "driver.py": ("django", "psycopg", "carpool"),
+    "options.py": ("django", "psycopg", "carpool.pool", "carpool.wrapper", "carpool.postgresql"),
+    "sockets.py": ("django", "psycopg", "carpool"),
+    "registry.py": ("django", "psycopg", "carpool.wrapper", "carpool.postgresql"),
+    "wrapper.py": ("psycopg", "carpool.postgresql"),
+}
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module
+
+
+@pytest.mark.parametrize("room", CLOSED)
+def test_a_room_imports_nothing_from_above(room):
+    place = PACKAGE / room
+    for path in [place] if place.is_file() else sorted(place.glob("*.py")):
+        wrong = [name for name in imports(path) if name.startswith(CLOSED[room])]
+        assert not wrong, f"{path} imports {wrong}"
