@@ -7,22 +7,24 @@ from typing import Final
 def _comment(depth: int) -> str:
     """Return a pattern for a comment with comments inside, nested up to `depth` times."""
     inner = rf"|{_comment(depth - 1)}" if depth else ""
-    return rf"/\*(?>[^*/]|\*(?!/)|/(?!\*){inner})*+\*/"
+    return rf"/\*(?:[^*/]++|\*(?!/)|/(?!\*){inner})*\*/"
 
 
-# Every quantifier is possessive or ends at the first chance: no text takes more than linear time.
+# No text takes more than linear time: simple quantifiers are possessive, and the alternatives of
+# a repeated group begin differently. (Such groups are not possessive themselves: Python before
+# 3.11.8 gets those wrong.)
 _SPACE = r"[ \t\n\r\f\v]"
-_SKIP = rf"{_SPACE}*+(?:(?:--[^\n\r]*+|{_comment(8)}){_SPACE}*+)*+"
+_SKIP = rf"{_SPACE}*+(?:(?:--[^\n\r]*+|{_comment(8)}){_SPACE}*+)*"
 _NOT_IN_WORD = r"\x00-\x23\x25-\x2f\x3a-\x40\x5b-\x5e\x60\x7b-\x7f"  # of ASCII; $ is
 _LETTER = rf"[^{_NOT_IN_WORD}]"
 _WORD = rf"""(?![eE]'|[uU]&")[^$0-9{_NOT_IN_WORD}]{_LETTER}*+"""
-_QUOTED = r'"(?>[^"]|"")*+"'
-_STRING = r"'(?>[^']|'')*+'"
+_QUOTED = r'"(?:[^"]++|"")*"(?!")'
+_STRING = r"'(?:[^']++|'')*'(?!')"
 # A backslash string goes on with backslashes in a string on the next line: no token at all.
-_ESCAPED = rf"[eE]'(?>[^'\\]|\\.|'')*+'(?!{_SKIP}')"
-_DOLLAR = r"\$((?:(?![$0-9])[^$\W]++)?+)\$.*?\$\2\$"
+_ESCAPED = rf"[eE]'(?:[^'\\]++|\\.|'')*'(?!{_SKIP}')"
+_DOLLAR = r"\$((?![0-9])\w*+)\$.*?\$\2\$"
 # What psycopg fills in; before a longer word the `%` is an operator.
-_PLACEHOLDER = rf"%(?:\([A-Za-z0-9_]++\))?+[sbt](?!{_LETTER})"
+_PLACEHOLDER = rf"%(?:\([A-Za-z0-9_]++\))?[sbt](?!{_LETTER})"
 _VALUE = rf"[ \t\n\r\f\v,0-9]|{_PLACEHOLDER}|\$[0-9]++|\.[0-9]++"
 _OPERATOR = r"[+*<>=~!@#^&|`?:\[\]{}\\%]|-(?!-)|/(?!\*)"
 _PUNCTUATION = r"[().;]"
@@ -31,7 +33,7 @@ _PUNCTUATION = r"[().;]"
 # Junk is what no rule explains, from there to the end of the text: an open string, a stray byte.
 _ITEM: Final = re.compile(
     rf"{_SKIP}("
-    rf"\((?:{_VALUE})*+\)|{_WORD}|{_QUOTED}|{_PUNCTUATION}|(?:{_VALUE}|{_OPERATOR})++"
+    rf"\((?:{_VALUE})*\)|{_WORD}|{_QUOTED}|{_PUNCTUATION}|(?:{_VALUE}|{_OPERATOR})+"
     rf"|{_STRING}|{_ESCAPED}|{_DOLLAR}"
     rf")|(?=.){_SKIP}\Z|(.++)",
     re.DOTALL,
