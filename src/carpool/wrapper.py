@@ -84,6 +84,7 @@ class Pooled(BaseDatabaseWrapper):
         super().__init__(settings_dict, alias)
         if alias != NO_DB_ALIAS:
             read_options(alias, settings_dict)  # so bad options speak when the alias is first used
+        self._original = id(self)  # `copy.copy` copies it, and the connection, which stays ours
         _wrappers.add(self)
 
     def pool_driver(self) -> Driver[Any]:
@@ -275,7 +276,8 @@ class Pooled(BaseDatabaseWrapper):
     # ---------------------------------------------------- threads, forks, the end
 
     def __del__(self) -> None:
-        self.hand_back()
+        if getattr(self, "_original", None) == id(self):
+            self.hand_back()
 
     def hand_back(self) -> None:
         """Leave the connection to the pool, unused from now on. Reentrant: for finalizers."""

@@ -51,7 +51,7 @@ class Connection(ext.connection):  # type: ignore[misc] # untyped
 
     def close(self) -> None:
         """As psycopg's; the pool then waits for the server to hang up."""
-        if not self.closed:
+        if hasattr(self, "session") and self.session.farewell is None:
             with contextlib.suppress(psycopg2.Error, OSError):
                 self.session.farewell = sockets.Farewell(self.fileno())
         super().close()

@@ -89,7 +89,7 @@ class Connection(psycopg.Connection[Any]):
 
     def close(self) -> None:
         """As psycopg's; the pool then waits for the server to hang up."""
-        if not self.closed and hasattr(self, "session"):
+        if hasattr(self, "session") and self.session.farewell is None:
             with contextlib.suppress(psycopg.Error, OSError):
                 self.session.farewell = sockets.Farewell(self.pgconn.socket)
         super().close()
