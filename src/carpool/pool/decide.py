@@ -54,7 +54,7 @@ def backoff(failures: int, chance: float) -> float:
 
     None after the first, so that a single refusal does not fail the next request unasked.
     """
-    if failures < 2:  # noqa: PLR2004
+    if failures < 2:  # noqa: PLR2004 - the docstring says why
         return 0.0
     # The exponent is bounded too: a server may be down for days.
     pause: float = min(BACKOFF_MOST, BACKOFF_FIRST * 2 ** min(failures - 2, 16))

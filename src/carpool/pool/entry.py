@@ -25,7 +25,7 @@ class Ref(weakref.ref[C]):
         return self
 
     def __init__(self, connection: C, callback: Callable[[Ref[C]], None]) -> None:
-        super().__init__(connection, callback)  # type: ignore[call-arg]
+        super().__init__(connection, callback)  # type: ignore[call-arg] # the stubs know no callback
 
 
 class Entry(Generic[C]):

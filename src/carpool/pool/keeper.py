@@ -168,7 +168,7 @@ class Keeper(Generic[C]):
         connection = entry.take()
         try:
             if not self._driver.look(connection):
-                raise ConnectionError("closed by the server or the network while idle")  # noqa: TRY301
+                raise ConnectionError("closed by the server or the network while idle")  # noqa: TRY301 - one way out
             self._driver.ping(connection, PING_TIMEOUT)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is of no use any more
             logger.info("%s: dropping an idle connection: %s", self._ledger.name, error)

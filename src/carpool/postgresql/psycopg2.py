@@ -113,56 +113,56 @@ class Tracked:
     def execute(self, query: Any, *args: Any, **kwargs: Any) -> Any:
         """As psycopg's. Raises `StaleCursorError` as well."""
         self._observe(query)
-        return super().execute(query, *args, **kwargs)  # type: ignore[misc]
+        return super().execute(query, *args, **kwargs)  # type: ignore[misc] # the mixin's base
 
     def executemany(self, query: Any, *args: Any, **kwargs: Any) -> Any:
         """As psycopg's. Raises `StaleCursorError` as well."""
         self._observe(query)
-        return super().executemany(query, *args, **kwargs)  # type: ignore[misc]
+        return super().executemany(query, *args, **kwargs)  # type: ignore[misc] # the mixin's base
 
     def callproc(self, procname: Any, *args: Any, **kwargs: Any) -> Any:
         """As psycopg's. Raises `StaleCursorError` as well."""
         self._observe("CALL")
-        return super().callproc(procname, *args, **kwargs)  # type: ignore[misc]
+        return super().callproc(procname, *args, **kwargs)  # type: ignore[misc] # the mixin's base
 
     def fetchone(self) -> Any:
         """As psycopg's. Raises `StaleCursorError` as well where it would ask the server."""
         if self.name:
             self._check_lease()
-        return super().fetchone()  # type: ignore[misc]
+        return super().fetchone()  # type: ignore[misc] # the mixin's base
 
     def fetchmany(self, *args: Any, **kwargs: Any) -> Any:
         """As psycopg's. Raises `StaleCursorError` as well where it would ask the server."""
         if self.name:
             self._check_lease()
-        return super().fetchmany(*args, **kwargs)  # type: ignore[misc]
+        return super().fetchmany(*args, **kwargs)  # type: ignore[misc] # the mixin's base
 
     def fetchall(self) -> Any:
         """As psycopg's. Raises `StaleCursorError` as well where it would ask the server."""
         if self.name:
             self._check_lease()
-        return super().fetchall()  # type: ignore[misc]
+        return super().fetchall()  # type: ignore[misc] # the mixin's base
 
     def __next__(self) -> Any:
         if self.name:
             self._check_lease()
-        return super().__next__()  # type: ignore[misc]
+        return super().__next__()  # type: ignore[misc] # the mixin's base
 
     def scroll(self, *args: Any, **kwargs: Any) -> Any:
         """As psycopg's. Raises `StaleCursorError` as well where it would ask the server."""
         if self.name:
             self._check_lease()
-        return super().scroll(*args, **kwargs)  # type: ignore[misc]
+        return super().scroll(*args, **kwargs)  # type: ignore[misc] # the mixin's base
 
     def close(self) -> None:
         """As psycopg's; nothing is sent for a named cursor of an earlier lease."""
         if not self.name or self.lease == self.connection.session.lease:
-            super().close()  # type: ignore[misc]
+            super().close()  # type: ignore[misc] # the mixin's base
 
     def copy_expert(self, sql: Any, *args: Any, **kwargs: Any) -> Any:
         """As psycopg's. Raises `StaleCursorError` as well."""
         self._observe(sql)
-        return super().copy_expert(sql, *args, **kwargs)  # type: ignore[misc]
+        return super().copy_expert(sql, *args, **kwargs)  # type: ignore[misc] # the mixin's base
 
 
 _tracked_classes: dict[type[Any], type[Any]] = {}
