@@ -321,6 +321,14 @@ def test_reclaim_gives_back(stepped):
     assert pool.acquire() is connection
 
 
+def test_a_worker_keeps_nothing_of_what_it_gave_back(make_pool, driver):
+    pool = make_pool(max_size=1)
+    pool.reclaim(pool.acquire())
+    eventually(lambda: pool.snapshot().idle == 1)
+    pool.acquire()  # and drop it
+    eventually(lambda: pool.snapshot().size == 0)
+
+
 class Trap:
     """Stands for the ledger's lock: runs a finalizer's work whenever it has just been taken."""
 

@@ -117,6 +117,7 @@ class Crew:
             task = self._next(PATIENCE if pause is None else pause)
             if task is not None:
                 self._safely(task)
+                task = None  # it knows a connection, whose end must not go unnoticed
                 pause = PATIENCE
                 self._keeper = me
             elif self._keeper is not me:
