@@ -10,6 +10,10 @@ if TYPE_CHECKING:
 C = TypeVar("C")
 
 
+class NeedsNewSession(Exception):
+    """No reset leads to a clean session here: this one has to be closed and another opened."""
+
+
 class Driver(Protocol[C]):
     """Opens, judges, cleans and closes the connections (of type `C`) of one database.
 
@@ -94,6 +98,7 @@ class Driver(Protocol[C]):
         """Start to end the transaction and, with `everything`, to clear the session's state.
 
         Tells whether the server now has all it needs, so that only an answer is to be read.
+        Raises `NeedsNewSession`.
         """
 
     def finish_reset(self, connection: C, timeout: float) -> None:

@@ -22,6 +22,7 @@ from django.utils.asyncio import async_unsafe
 
 from carpool import options as pool_options
 from carpool import registry
+from carpool.driver import NeedsNewSession
 from carpool.errors import OptionsError, PoolClosed
 
 if TYPE_CHECKING:
@@ -87,9 +88,23 @@ class Pooled(BaseDatabaseWrapper):
         self._original = id(self)  # `copy.copy` copies it, and the connection, which stays ours
         _wrappers.add(self)
 
-    def pool_driver(self) -> Driver[Any]:
-        """Return the driver for the present settings; its key must tell all that matters."""
+    def pool_driver(self) -> Driver[Any] | None:
+        """Return the driver for the present settings; its key must tell all that matters.
+
+        None: a database that is not to be pooled, such as one in memory.
+        """
         raise NotImplementedError
+
+    def get_connection_params(self) -> dict[str, Any]:
+        """Return the engine's parameters; the option `pool` is ours and no module's business."""
+        original = self.settings_dict
+        options = {key: each for key, each in original["OPTIONS"].items() if key != "pool"}
+        self.settings_dict = {**original, "OPTIONS": options}
+        try:
+            params: dict[str, Any] = super().get_connection_params()
+        finally:
+            self.settings_dict = original
+        return params
 
     # ------------------------------------------------------------------ the pool
 
@@ -178,8 +193,13 @@ class Pooled(BaseDatabaseWrapper):
         receivers: Any = connection_created.receivers
         if receivers:  # what they do may depend on the alias
             receivers = (self.alias, receivers)
-        if pool.driver.set_up_by(connection) != receivers:
-            self._set_up(pool)
+        while pool.driver.set_up_by(connection) != receivers:
+            try:
+                self._set_up(pool)
+                break
+            except NeedsNewSession:  # this one is closed by now; the next may be a fresh one
+                self.connection = connection = pool.acquire()
+                self._lessor = pool
 
     def _keep_for(self, max_age: float | None) -> None:
         """Follow Django where CONN_MAX_AGE was set after all, while the process runs."""

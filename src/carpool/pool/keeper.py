@@ -6,6 +6,7 @@ import logging
 from time import monotonic
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from carpool.driver import NeedsNewSession
 from carpool.pool import decide, leaks
 from carpool.pool.decide import Upkeep
 
@@ -65,6 +66,9 @@ class Keeper(Generic[C]):
     def _begin_reset(self, entry: Entry[C], connection: C, *, everything: bool) -> None:
         try:
             sent = self._driver.begin_reset(connection, everything=everything)
+        except NeedsNewSession:
+            self._opener.discard(entry, connection, "unclean")
+            return
         except Exception as error:  # noqa: BLE001 - a connection one cannot reset is closed
             self._give_up(entry, connection, error)
             return

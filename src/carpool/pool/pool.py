@@ -227,7 +227,10 @@ class Pool(Generic[C]):
         self._opener.discard(entry, connection, "discarded")
 
     def reset(self, connection: C) -> None:
-        """Reset a leased connection now, and wait for it. Raises what the driver raises."""
+        """Reset a leased connection now, and wait for it.
+
+        Raises what the driver raises, `NeedsNewSession` included.
+        """
         self.driver.begin_reset(connection, everything=True)
         self.driver.finish_reset(connection, RESET_TIMEOUT)
 

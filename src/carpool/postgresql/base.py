@@ -60,17 +60,6 @@ class DatabaseWrapper(Pooled, stock.DatabaseWrapper):
         }
         return {name: value for name, value in wanted.items() if value}
 
-    def get_connection_params(self) -> dict[str, Any]:
-        """Return Django's parameters; the option `pool` is ours and asks nothing of psycopg."""
-        original = self.settings_dict
-        options = {key: each for key, each in original["OPTIONS"].items() if key != "pool"}
-        self.settings_dict = {**original, "OPTIONS": options}
-        try:
-            params: dict[str, Any] = super().get_connection_params()
-        finally:
-            self.settings_dict = original
-        return params
-
     def ensure_timezone(self) -> bool:
         """Set the time zone of the present connection; the next one comes from another pool."""
         self._chosen_for = self._chosen_zone = None

@@ -12,10 +12,10 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import tuple_row
 
 from carpool import sockets
-from carpool.postgresql.common import SessionDriver
+from carpool.keys import freeze
+from carpool.postgresql.common import PostgreSQLDriver
 from carpool.postgresql.params import (
     database_name,
-    freeze,
     patience,
     set_config,
     startup_options,
@@ -43,7 +43,7 @@ DISCARD_PIECEWISE = (
 )
 
 
-class PsycopgDriver(SessionDriver[Connection]):
+class PsycopgDriver(PostgreSQLDriver[Connection]):
     """Opens and cleans psycopg 3 connections.
 
     `params` go to `psycopg.connect`; `settings` are server settings that the session starts with

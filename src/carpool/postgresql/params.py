@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping
+    from collections.abc import Mapping
 
 # Seconds. A server that does not answer is known to be down after ten; an idle connection that is
 # cut off silently is noticed within about two minutes.
@@ -17,32 +17,6 @@ PATIENCE = {
     "keepalives_interval": 15,
     "keepalives_count": 4,
 }
-
-
-def freeze(value: Any) -> Hashable:
-    """Make connection parameters comparable and hashable; what cannot be is known by identity."""
-    if isinstance(value, dict):
-        return tuple(sorted((str(key), freeze(each)) for key, each in value.items()))
-    if isinstance(value, list | tuple):
-        return tuple(freeze(each) for each in value)
-    if isinstance(value, str | int | float | bool | None):
-        return value
-    return _Identity(value)
-
-
-class _Identity:
-    """Compares equal to itself only, and sorts among its like."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, value: object) -> None:
-        self.value = value
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Identity) and self.value is other.value
-
-    def __hash__(self) -> int:
-        return id(self.value)
 
 
 def startup_options(settings: Mapping[str, str], options: str | None) -> str:

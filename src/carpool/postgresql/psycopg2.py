@@ -17,14 +17,15 @@ from psycopg2 import sql
 
 from carpool import sockets
 from carpool.errors import StaleCursorError
-from carpool.postgresql.common import Session, SessionDriver
+from carpool.keys import freeze
+from carpool.postgresql.common import PostgreSQLDriver
 from carpool.postgresql.effects import effect
 from carpool.postgresql.params import (
     database_name,
-    freeze,
     patience,
     startup_options,
 )
+from carpool.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -179,7 +180,7 @@ def tracked(cursor_class: type[Any]) -> type[Any]:
     return known
 
 
-class Psycopg2Driver(SessionDriver[Connection]):
+class Psycopg2Driver(PostgreSQLDriver[Connection]):
     """Opens and cleans psycopg 2 connections; see `PsycopgDriver` for the arguments."""
 
     operational_error = psycopg2.OperationalError

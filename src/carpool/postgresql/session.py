@@ -15,8 +15,8 @@ from psycopg import sql
 
 from carpool import sockets
 from carpool.errors import StaleCursorError
-from carpool.postgresql.common import Session
 from carpool.postgresql.effects import effect
+from carpool.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -1,0 +1,73 @@
+"""The record that all drivers keep of a session, and the questions it answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from carpool.sockets import Farewell
+
+
+class Session:
+    """What the pool knows of one server session. Belongs to whoever holds the connection."""
+
+    def __init__(self, readable: Callable[[int], Any], baseline: dict[str, Any]) -> None:
+        self.effect: str | None = None  # the first that may have left state behind
+        self.lease = 0  # counts; cursors of earlier leases are refused
+        self.everything = False  # the reset under way clears the session
+        self.set_up_by: object = None  # who has set it up; None: nobody
+        self.redo = False  # ... in a way that a reset wipes
+        self.readable = readable  # look at the socket
+        self.baseline = baseline  # the connection's attributes as opened
+        self.farewell: Farewell | None = None  # where the user closes the connection
+
+    def cleared(self) -> None:
+        """Note that a reset is complete."""
+        self.effect = None
+        if self.everything and self.redo:
+            self.set_up_by = None
+
+
+class HasSession(Protocol):
+    """A connection that keeps a `Session`."""
+
+    @property
+    def session(self) -> Session:
+        """What is known of it."""
+
+
+C = TypeVar("C", bound=HasSession)
+
+
+class SessionDriver(Generic[C]):
+    """The part of a `Driver` that only asks the connection's `Session`."""
+
+    def watch(self, connection: C) -> Callable[[int], object]:
+        """See `Driver`."""
+        return connection.session.readable
+
+    def dirty(self, connection: C) -> bool:
+        """See `Driver`."""
+        return connection.session.effect is not None
+
+    def adopt(self, connection: C) -> bool:
+        """See `Driver`."""
+        session = connection.session
+        traces = session.effect is not None
+        session.effect = None
+        return traces
+
+    def set_up_by(self, connection: C) -> object:
+        """See `Driver`."""
+        return connection.session.set_up_by
+
+    def set_up_left_traces(self, connection: C) -> bool:
+        """See `Driver`."""
+        return connection.session.redo
+
+    def set_up_done(self, connection: C, by: object) -> None:
+        """See `Driver`."""
+        connection.session.redo = self.adopt(connection)
+        connection.session.set_up_by = by
