@@ -1,5 +1,6 @@
 """A database connection pool for Django: clean sessions, one line in settings."""
 
+from carpool.engine import pooled
 from carpool.errors import (
     OptionsError,
     PoolClosed,
@@ -24,4 +25,5 @@ __all__ = [
     "PoolUnavailable",
     "StaleCursorError",
     "TooManyRequests",
+    "pooled",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
@@ -71,3 +72,8 @@ class SessionDriver(Generic[C]):
         """See `Driver`."""
         connection.session.redo = self.adopt(connection)
         connection.session.set_up_by = by
+
+
+def never_end(connection: object) -> None:
+    """Let a forked child never run a connection's destructor, whatever that would do to it."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
