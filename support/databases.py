@@ -10,22 +10,27 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from support.servers import PostgreSQL, Statement
+    from support.servers import Server, Statement
 
 _numbers = itertools.count(1)
 
 
 @dataclass(frozen=True)
 class Database:
-    """`params` are psycopg's, `django()` Django's; the rest is the server's, for this database."""
+    """`params` are the driver's, `django()` Django's; the rest is what the server shows of it."""
 
-    server: PostgreSQL
+    server: Server
     name: str
 
     @property
     def params(self) -> dict[str, Any]:
-        """The arguments of `psycopg.connect`."""
-        return self.server.params | {"dbname": self.name}
+        """The arguments of the driver's `connect`."""
+        return self.server.params | {self.server.DBNAME: self.name}
+
+    @property
+    def unix_params(self) -> dict[str, Any]:
+        """The same by way of the Unix socket."""
+        return self.server.unix_params | {self.server.DBNAME: self.name}
 
     def django(self, **more: object) -> dict[str, object]:
         """Return an entry of DATABASES, but for ENGINE; `more` is added."""
@@ -36,7 +41,7 @@ class Database:
         return self.server.query(sql, args, dbname=self.name)
 
     def sessions(self, **where: object) -> list[Any]:
-        """Return the clients' sessions: rows of pg_stat_activity."""
+        """Return the clients' sessions, oldest first."""
         return self.server.sessions(dbname=self.name, **where)
 
     def wait_for_sessions(self, count: int, timeout: float = 10, **where: object) -> list[Any]:
@@ -61,7 +66,7 @@ class Database:
 
 
 @contextmanager
-def fresh_database(server: PostgreSQL) -> Iterator[Database]:
+def fresh_database(server: Server) -> Iterator[Database]:
     """Make an empty database, and drop it and all sessions in it afterwards."""
     database = Database(server, f"test_{next(_numbers)}")
     server.create_database(database.name)

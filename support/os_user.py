@@ -1,7 +1,7 @@
 """The OS user that servers run as: our own, unless that is root, which they refuse.
 
-Root's servers run as `postgres` if there is such a user, else as `nobody`; these helpers see to
-it that this user can reach what the server needs.
+Root's servers run as the user that is `preferred` for them if there is such a user, else as
+`postgres` or `nobody`; these helpers see to it that this user can reach what the server needs.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import Any
 
 
 @functools.cache
-def server_user() -> pwd.struct_passwd | None:
+def server_user(preferred: str = "postgres") -> pwd.struct_passwd | None:
     """Return the user for servers, or None for our own."""
     if os.geteuid() != 0:
         return None
-    for name in ("postgres", "nobody"):
+    for name in (preferred, "postgres", "nobody"):
         try:
             return pwd.getpwnam(name)
         except KeyError:
@@ -29,37 +29,38 @@ def server_user() -> pwd.struct_passwd | None:
     raise RuntimeError("root cannot run a database server: there is no user postgres or nobody")
 
 
-def run_as(folder: Path) -> dict[str, Any]:
+def run_as(folder: Path, preferred: str = "postgres") -> dict[str, Any]:
     """Return the arguments of `subprocess` that run a program as that user in that folder."""
-    plain = {key: value for key, value in os.environ.items() if not key.startswith(("PG", "LC_"))}
+    foreign = ("PG", "MYSQL", "MARIADB", "LC_")
+    plain = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
     options: dict[str, Any] = {"cwd": folder, "env": plain | {"LC_ALL": "C"}}
-    if user := server_user():
+    if user := server_user(preferred):
         options |= {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
     return options
 
 
-def own(folder: Path) -> Path:
+def own(folder: Path, preferred: str = "postgres") -> Path:
     """Make a folder that belongs to that user alone, unless it is there, and hand it over."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not reachable(folder.parent):
+    if not reachable(folder.parent, preferred):
         raise RuntimeError(f"the servers' user cannot reach {folder}: choose one below /var/tmp")
-    if user := server_user():
+    if user := server_user(preferred):
         os.chown(folder, user.pw_uid, user.pw_gid)
     return folder
 
 
-def temporary_folder() -> Path:
+def temporary_folder(preferred: str = "postgres") -> Path:
     """Make a new folder for a server, with a path short enough for a Unix socket."""
     for parent in (tempfile.gettempdir(), "/tmp", "/var/tmp"):
-        if len(parent) < 60 and reachable(Path(parent)):
-            return own(Path(tempfile.mkdtemp(prefix="carpool-", dir=parent)))
+        if len(parent) < 60 and reachable(Path(parent), preferred):
+            return own(Path(tempfile.mkdtemp(prefix="carpool-", dir=parent)), preferred)
     raise RuntimeError("no temporary folder that is short enough for a socket: set TMPDIR=/tmp")
 
 
-def reachable(path: Path) -> bool:
+def reachable(path: Path, preferred: str = "postgres") -> bool:
     """Tell whether that user may go to a folder (for our own user: it can)."""
     path = path.resolve()
-    user = server_user()
+    user = server_user(preferred)
     return user is None or all(_may_enter(user, folder) for folder in (path, *path.parents))
 
 

@@ -8,30 +8,63 @@ import pytest
 
 from support.databases import fresh_database
 from support.proxy import Proxy
-from support.servers import PostgreSQL
+from support.servers import MariaDB, MariaDBWithTLS, NotInstalled, PostgreSQL
 
 os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
 django.setup()
 
 
+def running(server, **settings):
+    """Start a server that logs every statement, for as long as a fixture lives."""
+    try:
+        started = server.start(**server.LOG_STATEMENTS, **settings)
+    except NotInstalled as missing:
+        pytest.skip(str(missing))
+    with started:
+        yield started
+
+
 @pytest.fixture(scope="session")
 def postgres():
     """A PostgreSQL that logs every statement; for a test that harms it, use `own_postgres`."""
-    with PostgreSQL.start(log_statement="all", max_connections=200) as server:
-        yield server
+    yield from running(PostgreSQL, max_connections=200)
 
 
 @pytest.fixture
 def own_postgres():
     """A PostgreSQL for one test, which may restart, kill and pause it."""
-    with PostgreSQL.start(log_statement="all") as server:
-        yield server
+    yield from running(PostgreSQL)
+
+
+@pytest.fixture(scope="session")
+def mariadb():
+    """A MariaDB that logs every statement; for a test that harms it, use `own_mariadb`."""
+    yield from running(MariaDB)
+
+
+@pytest.fixture
+def own_mariadb():
+    """A MariaDB for one test, which may restart, kill and pause it."""
+    yield from running(MariaDB)
+
+
+@pytest.fixture(scope="session")
+def tls_mariadb():
+    """A MariaDB that speaks TLS with those who trust its certificate, `tls_mariadb.ca`."""
+    yield from running(MariaDBWithTLS)
 
 
 @pytest.fixture
 def database(postgres):
-    """A fresh, empty database: a support.databases.Database."""
+    """A fresh, empty database of PostgreSQL: a support.databases.Database."""
     with fresh_database(postgres) as database:
+        yield database
+
+
+@pytest.fixture
+def mariadb_database(mariadb):
+    """A fresh, empty database of MariaDB: a support.databases.Database."""
+    with fresh_database(mariadb) as database:
         yield database
 
 
