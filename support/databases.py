@@ -60,6 +60,14 @@ class Database:
         """Return the statements that the server has seen in this database since a mark."""
         return self.server.statements(since, dbname=self.name, **where)
 
+    def clock(self) -> int:
+        """Return the server's present time, for `unlogged`."""
+        return self.server.clock()
+
+    def unlogged(self, since: int) -> list[str]:
+        """Return the commands since a `clock` that no log shows, such as "Reset connection"."""
+        return self.server.unlogged(since, dbname=self.name)
+
     def connections(self, since: int = 0, **where: object) -> int:
         """Count the logins to this database since a mark."""
         return self.server.connections(since, dbname=self.name, **where)

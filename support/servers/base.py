@@ -149,6 +149,17 @@ class Server:
         """Count the logins of clients since a mark; `where` selects by dbname, user."""
         raise NotImplementedError
 
+    def clock(self) -> int:
+        """Return the server's present time, for `unlogged`."""
+        return 0
+
+    def unlogged(self, since: int, **where: object) -> list[str]:  # noqa: ARG002 - for others
+        """Return the commands since a `clock` that `statements` cannot show: none, if it shows all.
+
+        `where` selects by dbname.
+        """
+        return []
+
     # What follows from these
 
     def django(self, **more: object) -> dict[str, object]:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import pymysql
 
 _NO_SUCH_THREAD = 1094
+_HISTORY = "performance_schema.events_statements_history_long"
+_UNLOGGED = "'statement/com/Ping', 'statement/com/Reset connection'"
 
 
 class MariaDB(Server):
@@ -33,7 +35,12 @@ class MariaDB(Server):
     os_user = "mysql"
     stop_signal = signal.SIGTERM
     MAIN, DBNAME = "main", "database"
-    LOG_STATEMENTS: ClassVar = {"general_log": "ON"}
+    LOG_STATEMENTS: ClassVar = {
+        "general_log": "ON",
+        "performance_schema": "ON",
+        "performance_schema_consumer_events_statements_current": "ON",
+        "performance_schema_consumer_events_statements_history_long": "ON",
+    }
     _SYSTEM_USERS = ("system user", "event_scheduler", "unauthenticated user", Server.ADMIN)
     _DEFAULTS: ClassVar[dict[str, object]] = {
         "bind_address": "127.0.0.1",
@@ -148,7 +155,8 @@ class MariaDB(Server):
         """Return the statements that clients sent since a mark, oldest first.
 
         `where` selects by pid, dbname, user. Needs `LOG_STATEMENTS` at the start. Other commands
-        are there by their names: "Change user root@127.0.0.1 on shop", "Init DB shop", "Quit".
+        are there by their names: "Change user root@127.0.0.1 on shop", "Init DB shop", "Quit"; but
+        for those that MariaDB does not log, see `unlogged`.
         """
         return [s for s in self._entries(since, where) if not s.text.startswith("Connect ")]
 
@@ -157,6 +165,35 @@ class MariaDB(Server):
         tries = [s for s in self._entries(since, where) if s.text.startswith("Connect ")]
         refused = sum(s.text.startswith("Connect Access denied") for s in tries)
         return len(tries) - 2 * refused  # the refusal is an entry of its own
+
+    def clock(self) -> int:
+        """Return the time of the latest command, for `unlogged`."""
+        return int(self.query(f"SELECT MAX(TIMER_START) AS latest FROM {_HISTORY}")[0].latest or 0)
+
+    def unlogged(self, since: int, **where: object) -> list[str]:
+        """Return the commands since a `clock` that no log shows: "Ping", "Reset connection".
+
+        `where` selects by dbname alone. Needs `LOG_STATEMENTS` at the start.
+        """
+        self._wait_for_history()
+        rows = self.query(
+            f"SELECT EVENT_NAME AS event, CURRENT_SCHEMA AS dbname FROM {_HISTORY} WHERE EVENT_NAME"
+            f" IN ({_UNLOGGED}) AND TIMER_START > %s ORDER BY TIMER_START",
+            [since],
+        )
+        chosen = (row for row in rows if where.items() <= {"dbname": row.dbname}.items())
+        return [row.event.removeprefix("statement/com/") for row in chosen]
+
+    def _wait_for_history(self) -> None:
+        """Wait until what was answered is written down, which comes a moment later."""
+        counts = (
+            "SELECT VARIABLE_VALUE - (SELECT SUM(COUNT_STAR)"
+            " FROM performance_schema.events_statements_summary_global_by_event_name"
+            f" WHERE EVENT_NAME IN ({_UNLOGGED}, 'statement/com/Change user')) AS missing"
+            " FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = 'Com_admin_commands'"
+        )
+        while self.query(counts)[0].missing > 0:
+            time.sleep(0.001)
 
     def _entries(self, since: int, where: dict[str, object]) -> list[Statement]:
         if self.settings.get("general_log") != "ON":
