@@ -276,6 +276,13 @@ class Psycopg2Driver(PostgreSQLDriver[Connection]):
     def commit(self, connection: Connection) -> None:
         """See `Driver`."""
         connection.commit()
+        self._end_by_hand(connection, "COMMIT")
+
+    def _end_by_hand(self, connection: Connection, statement: str) -> None:
+        """End a transaction begun in autocommit mode: psycopg 2's own methods pass that over."""
+        if self.in_transaction(connection):
+            with connection.cursor() as cursor:
+                cursor.execute(statement)
 
     def begin_reset(self, connection: Connection, *, everything: bool) -> bool:
         """See `Driver`."""
@@ -286,6 +293,7 @@ class Psycopg2Driver(PostgreSQLDriver[Connection]):
         """See `Driver`. How long it may take is up to the server: psycopg 2 cannot be hurried."""
         session = connection.session
         connection.rollback()
+        self._end_by_hand(connection, "ROLLBACK")
         if session.everything:
             with self._outside_transactions(connection), connection.cursor() as cursor:
                 cursor.execute("DISCARD ALL")

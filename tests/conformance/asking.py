@@ -1,0 +1,15 @@
+"""How the suite asks, through any driver and through Django alike."""
+
+from contextlib import closing
+
+
+def run(connection, statement):
+    """Execute one statement; return its rows."""
+    with closing(connection.cursor()) as cursor:
+        cursor.execute(statement)
+        return cursor.fetchall() if cursor.description else []
+
+
+def value(connection, statement):
+    """Execute one statement; return the first value of its first row."""
+    return run(connection, statement)[0][0]

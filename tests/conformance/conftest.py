@@ -1,0 +1,78 @@
+"""Fixtures of the conformance suite: each test runs for every database that can serve it."""
+
+import pytest
+
+from carpool import Options, Pool
+from tests.conformance.registered import SUBJECTS, subject_class
+from tests.conformance.subject import ServerSubject
+
+
+def pytest_generate_tests(metafunc):
+    if "leak" in metafunc.fixturenames:
+        pairs = [(name, leak) for name in SUBJECTS for leak in subject_class(name).leaks]
+        ids = [f"{name}-{leak}" for name, leak in pairs]
+        metafunc.parametrize(("subject", "leak"), pairs, ids=ids, indirect=["subject"])
+        return
+    for fixture, wanted in WANTED.items():
+        if fixture in metafunc.fixturenames:
+            chosen = [name for name in SUBJECTS if wanted(subject_class(name))]
+            metafunc.parametrize(fixture, chosen, indirect=True)
+
+
+WANTED = {
+    "subject": lambda _: True,
+    "server_subject": lambda subject: issubclass(subject, ServerSubject),
+    "own_server_subject": lambda subject: issubclass(subject, ServerSubject),
+    "django_subject": lambda subject: subject.engine,
+    "strict_subject": lambda subject: subject.refuses_stale_cursors,
+}
+
+
+@pytest.fixture
+def subject(request):
+    """A database of each kind."""
+    with subject_class(request.param).fresh(request) as subject:
+        yield subject
+
+
+server_subject = subject  # of each kind that has a server
+django_subject = subject  # of each kind that has an engine in this process
+strict_subject = subject  # of each kind whose driver sees its cursors
+
+
+@pytest.fixture
+def own_server_subject(request):
+    """A database of each kind on a server that the test may restart."""
+    with subject_class(request.param).fresh(request, own=True) as subject:
+        yield subject
+
+
+@pytest.fixture
+def make_pool():
+    """Call it with a subject and options for a pool; it is closed at the end."""
+    made = []
+
+    def make(subject, **options):
+        made.append(Pool(subject.driver(), Options(**options)))
+        return made[-1]
+
+    yield make
+    for pool in made:
+        pool.close()
+
+
+@pytest.fixture
+def use(django_databases):
+    """Call it with a subject and OPTIONS["pool"] to have django.db use it; returns `default`."""
+    handlers = []
+
+    def use(subject, pool=True, **more):
+        entry = {"ENGINE": subject.engine, **subject.django(), **more}
+        entry["OPTIONS"] = {**entry.get("OPTIONS", {}), "pool": pool}
+        handlers.append(django_databases(default=entry))
+        return handlers[-1]["default"]
+
+    yield use
+    for connection in handlers[-1].all(initialized_only=True) if handlers else ():
+        connection.close()
+        connection.close_pool()

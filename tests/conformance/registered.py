@@ -1,0 +1,14 @@
+"""The databases that the suite runs for: to register one is all that it takes."""
+
+import importlib
+
+SUBJECTS = {
+    "psycopg": "tests.postgresql.subject:Psycopg",
+    "psycopg2": "tests.postgresql.subject:Psycopg2",
+}
+
+
+def subject_class(name):
+    """Return the `Subject` registered under a name."""
+    module, _, attribute = SUBJECTS[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)

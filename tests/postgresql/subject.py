@@ -1,0 +1,26 @@
+"""PostgreSQL for the conformance suite, with psycopg 3 and psycopg 2."""
+
+from typing import ClassVar
+
+from tests.conformance.subject import Leak, ServerSubject
+from tests.postgresql.test_leaks import LEAKS, SPOIL
+
+
+class Psycopg(ServerSubject):
+    engine = "carpool.postgresql"
+    fixture, own_fixture = "postgres", "own_postgres"
+    own_session = "SELECT pg_backend_pid()"
+    driver_path = "carpool.postgresql.driver:PsycopgDriver"
+    leaks: ClassVar = {name: Leak(*leak) for name, leak in LEAKS.items()}
+
+    def __init__(self, database):
+        super().__init__(database)
+        database.query(SPOIL)
+
+    def recipe(self):
+        return self.driver_path, self.database.params | {"autocommit": True}
+
+
+class Psycopg2(Psycopg):
+    engine = None  # Django takes psycopg 3 where it is installed: see tests/django/test_psycopg2.py
+    driver_path = "carpool.postgresql.psycopg2:Psycopg2Driver"
