@@ -1,0 +1,244 @@
+"""What the drivers for mysqlclient and PyMySQL have in common."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from time import monotonic, sleep
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from carpool import sockets
+from carpool.keys import freeze
+from carpool.mysql import wire
+from carpool.mysql.params import CONNECT_TIMEOUT, SetUp, canonical, database_name
+from carpool.mysql.session import tracked
+from carpool.session import SessionDriver, never_end
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# Too many connections: on the server, of a user by the variable, of a user by a resource limit.
+TOO_MANY, TOO_MANY_OF_USER, LIMIT_EXCEEDED = 1040, 1203, 1226
+PAUSE = 0.01  # seconds between two looks at what cannot be waited for
+C = TypeVar("C", bound=Any)
+
+
+class MySQLDriver(SessionDriver[C]):
+    """Opens and cleans the connections of `connection_class`.
+
+    `params` go to the module's `connect`; `settings` are session variables that the session starts
+    with and falls back to when it is reset (`{"time_zone": "+00:00"}`); `isolation_level` is
+    "read committed" and the like, None: the server's default.
+    """
+
+    connection_class: ClassVar[Any]
+    module_error: ClassVar[type[Exception]]
+    cursorclass: ClassVar[type[Any]]
+    # What users set on a connection object, and the next one must not find.
+    attributes: ClassVar[tuple[str, ...]]
+
+    def __init__(self, *, settings: Mapping[str, object] | None = None, **params: Any) -> None:
+        params = canonical(params)
+        self.key = (type(self), freeze(settings or {}), freeze(params))
+        self.name = database_name(params)
+        self._set_up = SetUp.taken_from(params, settings or {})
+        params["cursorclass"] = tracked(params.get("cursorclass") or self.cursorclass)
+        params.setdefault("connect_timeout", CONNECT_TIMEOUT)
+        self._params = params
+
+    # What a module does in its own way
+
+    def _descriptor(self, connection: C) -> int:
+        """Return the connection's socket; raises if it is closed."""
+        raise NotImplementedError
+
+    def _is_wrapped(self, connection: C) -> bool:
+        """Tell whether what goes over the socket is encrypted or compressed."""
+        raise NotImplementedError
+
+    def _run(self, connection: C, statement: str, deadline: float) -> None:
+        """Have the driver run a statement and forget its results, in time."""
+        raise NotImplementedError
+
+    def _clear(self, connection: C, deadline: float) -> None:
+        """Have the server forget the session's state, and go back to its database."""
+        raise NotImplementedError
+
+    def _unread(self, connection: C) -> bool:
+        """Tell without a round trip whether results are still to be read."""
+        raise NotImplementedError
+
+    def ping(self, connection: C, timeout: float) -> None:
+        """See `Driver`."""
+        raise NotImplementedError
+
+    # ---------------------------------------------------------- open and close
+
+    def connect(self, overrides: Mapping[str, Any]) -> C:
+        """See `Driver`."""
+        params = {**self._params, **canonical(overrides)}
+        connection: C = self.connection_class(**params, autocommit=None)
+        try:
+            self._begin_session(connection, params)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _begin_session(self, connection: C, params: dict[str, Any]) -> None:
+        session = connection.session
+        session.login = {name: params.get(name) for name in ("user", "password", "database")}
+        session.descriptor = descriptor = self._descriptor(connection)
+        session.readable = sockets.watch(descriptor)
+        session.port = wire.keep_alive(descriptor)
+        session.thread_id = connection.thread_id()
+        session.wrapped = self._is_wrapped(connection)
+        session.charset = connection.character_set_name()
+        session.set_up = self._set_up.statements(session.charset, connection.get_server_info())
+        deadline = monotonic() + params["connect_timeout"]
+        for statement in session.set_up:
+            self._run(connection, statement, deadline)
+        session.autocommit = connection.get_autocommit()
+        session.cursorclass = connection.cursorclass
+        session.baseline = {name: getattr(connection, name) for name in self.attributes}
+        session.cleared()
+
+    def close(self, connection: C, patience: float) -> None:
+        """See `Driver`."""
+        session, deadline = connection.session, monotonic() + patience
+        with contextlib.suppress(Exception):
+            if session.underway or session.lost or self._unread(connection):
+                self._stop(connection, deadline)
+        if session.underway:  # in another thread, whose call now ends with an error
+            wire.hang_up(session.descriptor)
+            return
+        with contextlib.suppress(Exception):
+            connection.close()
+        if session.farewell:
+            session.farewell.wait(max(0.0, deadline - monotonic()))
+
+    def _stop(self, connection: C, deadline: float) -> None:
+        """End the session from another one: a server at work does not notice that a client left.
+
+        There is no other way to do this. Behind a proxy or a load balancer the number of the
+        session may belong to somebody else; so it has to have our port as well.
+        """
+        session = connection.session
+        limit = max(1, math.ceil(deadline - monotonic()))
+        timeouts = dict.fromkeys(("connect_timeout", "read_timeout", "write_timeout"), limit)
+        plain = {**self._params, **session.login, **timeouts, "cursorclass": self.cursorclass}
+        given = {name: value for name, value in plain.items() if value is not None}
+        with contextlib.closing(self.connection_class(**given)) as other:
+            if self._is_there(other, session.thread_id, session.port):
+                _ask(other, f"KILL {session.thread_id:d}")
+            while self._is_there(other, session.thread_id, session.port):
+                if monotonic() > deadline:
+                    return
+                sleep(PAUSE)
+
+    @staticmethod
+    def _is_there(other: Any, thread_id: int, port: int) -> bool:
+        """Look for a session among those of the same user."""
+        hosts = {row[0]: str(row[2]) for row in _ask(other, "SHOW PROCESSLIST")}
+        host = hosts.get(thread_id)
+        return host is not None and (not port or host.endswith(f":{port}"))
+
+    def disown(self, connection: C) -> None:
+        """See `Driver`."""
+        session = connection.session
+        if not session.lost:
+            with contextlib.suppress(OSError):
+                sockets.abandon(session.descriptor)
+        session.farewell = None
+        session.lost = True
+        if session.underway:  # another thread of the parent was in the middle of something
+            never_end(connection)
+
+    # ------------------------------------------------------------------- judge
+
+    def settle(self, connection: C) -> bool:
+        """See `Driver`."""
+        session = connection.session
+        session.lease += 1
+        return (
+            session.effect is None
+            and not session.begun
+            and not session.lost
+            and connection.cursorclass is session.cursorclass
+            and session.farewell is None
+            and connection.get_autocommit() == session.autocommit
+            and (session.autocommit or not session.sent)
+        )
+
+    def look(self, connection: C) -> bool:
+        """See `Driver`. Whatever an idle server says is its farewell, if it is not TLS's own."""
+        session = connection.session
+        if not session.readable(0):
+            return True
+        if not session.wrapped:
+            return False
+        try:
+            self.ping(connection, PAUSE)
+        except Exception:  # noqa: BLE001 - whatever it is, the connection is of no use any more
+            return False
+        return not session.readable(0)
+
+    def broken(self, connection: C) -> bool:
+        """See `Driver`."""
+        session = connection.session
+        return bool(
+            session.lost
+            or session.underway
+            or session.farewell is not None
+            or not connection.open
+            or self._unread(connection)
+        )
+
+    def busy(self, connection: C) -> bool:
+        """See `Driver`."""
+        return bool(connection.session.underway)
+
+    def in_transaction(self, connection: C) -> bool:
+        """See `Driver`."""
+        session = connection.session
+        return bool(session.begun or (session.sent and not connection.get_autocommit()))
+
+    def commit(self, connection: C) -> None:
+        """See `Driver`."""
+        connection.commit()
+
+    def no_room(self, error: BaseException) -> bool:
+        """See `Driver`."""
+        if not isinstance(error, self.module_error) or not error.args:
+            return False
+        if error.args[0] == LIMIT_EXCEEDED:  # of connections, not of questions in an hour
+            return "max_user_connections" in str(error)
+        return error.args[0] in {TOO_MANY, TOO_MANY_OF_USER}
+
+    # ------------------------------------------------------------------- reset
+
+    def begin_reset(self, connection: C, *, everything: bool) -> bool:
+        """See `Driver`. Nothing is sent yet: the pool's worker does it all."""
+        connection.session.everything = everything
+        return False
+
+    def finish_reset(self, connection: C, timeout: float) -> None:
+        """See `Driver`."""
+        session, deadline = connection.session, monotonic() + timeout
+        if session.everything:
+            self._clear(connection, deadline)
+            for statement in session.set_up:
+                self._run(connection, statement, deadline)
+            connection.restore_attributes()
+        else:
+            self._run(connection, "ROLLBACK", deadline)
+            if connection.get_autocommit() != session.autocommit:
+                self._run(connection, f"SET autocommit={session.autocommit:d}", deadline)
+            connection.cursorclass = session.cursorclass
+        session.cleared()
+
+
+def _ask(other: Any, statement: str) -> Any:
+    with contextlib.closing(other.cursor()) as cursor:
+        cursor.execute(statement)
+        return cursor.fetchall()

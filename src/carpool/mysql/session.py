@@ -1,0 +1,267 @@
+"""Connections and cursors of mysqlclient and PyMySQL that notice what is done to the session.
+
+Both modules send every statement of a cursor through the cursor's `_query` and the connection's
+`query`. A tracked cursor classifies the text before the values are filled in; what comes to
+`query` from elsewhere counts as an effect.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any, Final
+
+from carpool import sockets
+from carpool.errors import StaleCursorError
+from carpool.mysql.effects import effect, transaction
+from carpool.session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# What the client library itself reports, not the server: the exchange came to no proper end.
+# https://dev.mysql.com/doc/mysql-errors/8.0/en/client-error-reference.html
+CLIENT_ERRORS: Final = range(2000, 3000)
+
+
+class MySQLSession(Session):
+    """What the pool knows of a MySQL session besides."""
+
+    def __init__(self, server_errors: type[Exception]) -> None:
+        super().__init__(lambda _: None, {})
+        self.server_errors = server_errors  # the module's, some of which are its own
+        self.autocommit = False  # as opened
+        self.cursorclass: Any = None  # as opened
+        self.begun = False  # a transaction, in so many words
+        self.ending = False  # the text that is being sent ends one
+        self.sent = False  # a statement since the last end of a transaction
+        self.noted: object = None  # what a tracked cursor is about to send
+        self.underway = False  # somebody is in the middle of an exchange with the server
+        self.lost = False  # an exchange came to no proper end, or the session is another one
+        self.set_up: list[str] = []  # statements
+        self.charset = ""  # as opened
+        self.login: dict[str, Any] = {}  # as opened: user, password, database
+        self.descriptor = -1
+        self.thread_id = 0  # the server's
+        self.port = 0  # of this end, 0: not TCP
+        self.wrapped = False  # in TLS or compression
+
+    def note(self, query: Any) -> None:
+        """Take note of a text that is about to be sent."""
+        text = query if type(query) is str else text_of(query)
+        if self.effect is None:
+            self.effect = effect(text)
+        state = transaction(text)
+        if state:
+            self.begun = True
+        self.ending = state is False
+
+    def end(self) -> None:
+        """Note that no transaction is open."""
+        self.begun = self.sent = self.ending = False
+
+    def interrupted(self, error: BaseException, query: object = None) -> None:
+        """Note the exception with which an exchange has ended, or has not even begun."""
+        self.underway = self.ending = False
+        if isinstance(error, UnicodeEncodeError) and error.object is query:
+            return  # PyMySQL encodes a text before it sends anything
+        answered = isinstance(error, self.server_errors) and error.args
+        if not answered or error.args[0] in CLIENT_ERRORS or not error.args[0]:
+            self.lost = True
+
+    def cleared(self) -> None:
+        """Note that a reset is complete."""
+        super().cleared()
+        self.end()
+
+
+def text_of(query: Any) -> str:
+    """Return any kind of query as a text."""
+    if isinstance(query, bytes | bytearray):
+        return query.decode(errors="replace")
+    return str(query)
+
+
+if TYPE_CHECKING:
+    Base = Any
+else:
+    Base = object
+
+
+class Noticing(Base):  # type: ignore[misc] # the modules' own class comes after it
+    """A mixin for the modules' connections, which keep a `MySQLSession`."""
+
+    def __init__(self, **params: Any) -> None:
+        self.session = MySQLSession(self.Error)
+        super().__init__(**params)
+
+    def _exchange(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Have something done with the server, and note whether it came to its end."""
+        session = self.session
+        session.underway = True
+        try:
+            answer = method(*args, **kwargs)
+        except BaseException as error:
+            session.interrupted(error)
+            raise
+        session.underway = False
+        return answer
+
+    def query(self, query: Any, *args: Any, **kwargs: Any) -> Any:
+        """As the module's, and take note of what does not come from a tracked cursor."""
+        session = self.session
+        if query is session.noted:
+            session.noted = None
+            if args or kwargs:  # PyMySQL's `unbuffered`
+                session.effect = session.effect or "unbuffered result"
+            return super().query(query, *args, **kwargs)
+        session.note(query)
+        session.effect = session.effect or "untracked cursor"
+        session.sent = True
+        answer = self._exchange(super().query, query, *args, **kwargs)
+        if session.ending:
+            session.end()
+        return answer
+
+    def cursor(self, cursorclass: Any = None) -> Any:
+        """As the module's, for the present lease."""
+        session = self.session
+        if cursorclass is None:
+            cursorclass = self.cursorclass
+        if cursorclass is not session.cursorclass:
+            cursorclass = tracked(cursorclass)
+        cursor = cursorclass(self)
+        cursor.lease = session.lease
+        return cursor
+
+    def commit(self) -> None:
+        """As the module's."""
+        self._exchange(super().commit)
+        self.session.end()
+
+    def rollback(self) -> None:
+        """As the module's."""
+        self._exchange(super().rollback)
+        self.session.end()
+
+    def begin(self) -> None:
+        """As the module's."""
+        self.session.begun = True
+        self._exchange(super().begin)
+
+    def autocommit(self, value: Any) -> None:
+        """As the module's; to switch it on commits what is open."""
+        before = self.get_autocommit()
+        self._exchange(super().autocommit, value)
+        if bool(value) != before:
+            self.session.sent = False
+            self.session.begun = self.session.begun and before
+
+    def select_db(self, database: Any) -> None:
+        """As the module's, until the connection is given back."""
+        self.session.effect = self.session.effect or "USE"
+        self._exchange(super().select_db, database)
+
+    def set_character_set(self, *args: Any, **kwargs: Any) -> None:
+        """As the module's, until the connection is given back."""
+        self.session.effect = self.session.effect or "character set"
+        self._exchange(super().set_character_set, *args, **kwargs)
+
+    def close(self) -> None:
+        """As the module's; the pool then waits for the server to hang up."""
+        session = self.session
+        if session.farewell is None and not session.lost:
+            with contextlib.suppress(OSError):
+                session.farewell = sockets.Farewell(session.descriptor)
+        super().close()
+
+    def restore_attributes(self) -> None:
+        """Undo what was done to this object."""
+        for name, value in self.session.baseline.items():
+            setattr(self, name, value)
+
+
+class Tracked(Base):  # type: ignore[misc] # the modules' own class comes after it
+    """A mixin for the modules' cursor classes: classifies what they execute.
+
+    A cursor serves the lease in which it was made; later its connection is somebody else's.
+    """
+
+    connection: Any
+    # Set by who makes the cursor, `Noticing.cursor`. One made by its class alone serves the lease
+    # of its first statement.
+    lease: int | None = None
+    _many = False  # what is executed has been classified
+
+    def _session(self) -> MySQLSession:
+        """Return the session; raises `StaleCursorError` unless this lease is still the present."""
+        session: MySQLSession = self._get_db().session
+        if self.lease != session.lease:
+            if self.lease is not None:
+                raise StaleCursorError("the cursor's connection has been given back to the pool")
+            self.lease = session.lease
+        return session
+
+    def execute(self, query: Any, args: Any = None) -> Any:
+        """As the module's. Raises `StaleCursorError` as well."""
+        session = self._session()
+        if not self._many:
+            session.note(query)
+        return super().execute(query, args)
+
+    def executemany(self, query: Any, args: Any) -> Any:
+        """As the module's. Raises `StaleCursorError` as well."""
+        self._session().note(query)
+        self._many = True
+        try:
+            return super().executemany(query, args)
+        finally:
+            self._many = False
+
+    def callproc(self, procname: Any, args: Any = ()) -> Any:
+        """As the module's. Raises `StaleCursorError` as well."""
+        self._session().note("CALL p()")
+        return super().callproc(procname, args)
+
+    def nextset(self) -> Any:
+        """As the module's. Raises `StaleCursorError` as well."""
+        self._session()
+        return super().nextset()
+
+    def _query(self, query: Any) -> Any:
+        """As the module's, and note how it ends."""
+        session = self._session()
+        session.noted = query
+        session.underway = session.sent = True
+        try:
+            answer = super()._query(query)
+        except BaseException as error:
+            session.interrupted(error, query)
+            raise
+        session.underway = False
+        if session.ending:
+            session.end()
+        return answer
+
+    def close(self) -> None:
+        """As the module's; one of an earlier lease leaves the results of others alone."""
+        connection = self.connection
+        if connection is not None and self.lease not in (None, connection.session.lease):
+            self.connection = self._result = None
+        super().close()
+
+
+_tracked_classes: dict[Any, Any] = {}
+
+
+def tracked(cursorclass: Any) -> Any:
+    """Return the tracked variety of a cursor class, always the same one.
+
+    What is not a class is left alone: the connection sees what its cursors send.
+    """
+    if not isinstance(cursorclass, type) or issubclass(cursorclass, Tracked):
+        return cursorclass
+    known = _tracked_classes.get(cursorclass)
+    if known is None:
+        made = type(cursorclass.__name__, (Tracked, cursorclass), {"__doc__": cursorclass.__doc__})
+        known = _tracked_classes.setdefault(cursorclass, made)
+    return known
