@@ -13,7 +13,7 @@ import weakref
 from asyncio import _get_running_loop  # an exception for each "no loop" would cost
 from operator import itemgetter
 from threading import get_ident
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db.backends.base.base import NO_DB_ALIAS, BaseDatabaseWrapper
@@ -58,12 +58,12 @@ PARAMETERS = itemgetter(
 )
 
 
-def _copied(value: Any) -> Any:
+def copied(value: Any) -> Any:
     """Copy the containers of a settings dict, to see later whether anything has changed."""
     if isinstance(value, dict):
-        return {key: _copied(each) for key, each in value.items()}
+        return {key: copied(each) for key, each in value.items()}
     if isinstance(value, list):
-        return [_copied(each) for each in value]
+        return [copied(each) for each in value]
     return value
 
 
@@ -80,11 +80,16 @@ class Pooled(BaseDatabaseWrapper):
     _chosen_zone: Any = None  # and the time zone; Django tells when that changes
     _lessor: Pool[Any] | None = None  # the pool that `connection` came from
     _minded = False
+    _close_is_plain: ClassVar[bool]  # no subclass has to hear of the end of a lease
 
-    def __init__(self, settings_dict: dict[str, Any], alias: str = "default") -> None:
-        super().__init__(settings_dict, alias)
-        if alias != NO_DB_ALIAS:
-            read_options(alias, settings_dict)  # so bad options speak when the alias is first used
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._close_is_plain = cls.close is BaseDatabaseWrapper.close
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)  # as given: PostGIS looks for `alias` by name
+        if self.alias != NO_DB_ALIAS:
+            read_options(self.alias, self.settings_dict)  # so bad ones speak at the first use
         self._original = id(self)  # `copy.copy` copies it, and the connection, which stays ours
         _wrappers.add(self)
 
@@ -135,7 +140,7 @@ class Pooled(BaseDatabaseWrapper):
             self.__dict__.pop("timezone", None)  # what Django has worked out from TIME_ZONE
             self.__dict__.pop("timezone_name", None)
             driver = None if options is None else self.pool_driver()
-            self._chosen_for = tuple(map(_copied, PARAMETERS(self.settings_dict)))
+            self._chosen_for = tuple(map(copied, PARAMETERS(self.settings_dict)))
             self._chosen_zone = self.timezone
             self._pool = registry.choose(self, driver, options)
         return self._pool
@@ -191,8 +196,8 @@ class Pooled(BaseDatabaseWrapper):
         if not self._minded:
             self._minded = _guard_of_thread(self)
         receivers: Any = connection_created.receivers
-        if receivers:  # what they do may depend on the alias
-            receivers = (self.alias, receivers)
+        if receivers:
+            receivers = (self.set_up_for(), receivers)
         while pool.driver.set_up_by(connection) != receivers:
             try:
                 self._set_up(pool)
@@ -200,6 +205,25 @@ class Pooled(BaseDatabaseWrapper):
             except NeedsNewSession:  # this one is closed by now; the next may be a fresh one
                 self.connection = connection = pool.acquire()
                 self._lessor = pool
+
+    def set_up_for(self) -> object:
+        """Tell what the work of `connection_created`'s receivers may depend on.
+
+        A set-up for one value is not left to the users of another. Besides the alias, here is a
+        schema: django-tenants and its like have the one of the present tenant in `schema_name`,
+        and the first cursor, be it a receiver's, puts it into the session.
+        """
+        return self.alias, getattr(self, "schema_name", None)
+
+    def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
+        """Open a connection, or return the leased one.
+
+        It is called once for a server connection, so that mixins count those. What they make of
+        the parameters or of the result has no effect: the pool's driver has opened it.
+        """
+        if self._lessor is None:
+            return super().get_new_connection(conn_params)
+        return self.connection
 
     def _keep_for(self, max_age: float | None) -> None:
         """Follow Django where CONN_MAX_AGE was set after all, while the process runs."""
@@ -216,10 +240,12 @@ class Pooled(BaseDatabaseWrapper):
         """
         receivers: Any = list(connection_created.receivers)
         if receivers:
-            receivers = (self.alias, receivers)
+            receivers = (self.set_up_for(), receivers)
         try:
             if pool.driver.set_up_left_traces(self.connection):
                 pool.reset(self.connection)  # of another alias, or of other receivers
+            elif pool.driver.set_up_by(self.connection) is None:
+                self.get_new_connection(self.get_connection_params())
             self.init_connection_state()
             connection_created.send(sender=self.__class__, connection=self)
             self.run_on_commit = []
@@ -250,12 +276,13 @@ class Pooled(BaseDatabaseWrapper):
         self.connection = self._lessor = None
         assert pool is not None
         pool.discard(connection)
+        self.close()  # which subclasses want to hear of
 
     def close_if_unusable_or_obsolete(self) -> None:
         """Give the connection back at the end of a request. The pool sees what state it is in."""
         if self._lessor is None or self.settings_dict["CONN_MAX_AGE"] != 0:
             super().close_if_unusable_or_obsolete()
-        elif self.in_atomic_block or self.connection is None:
+        elif self.in_atomic_block or self.connection is None or not self._close_is_plain:
             self.close()
         else:  # what `close` comes to here
             if self._thread_ident != get_ident():  # type: ignore[attr-defined] # not in the stubs
@@ -315,6 +342,8 @@ class Pooled(BaseDatabaseWrapper):
             self.closed_in_transaction = True
             self.needs_rollback = True
         self.connection = self._lessor = None
+        if self._thread_ident == get_ident():  # type: ignore[attr-defined] # not in the stubs
+            self.close()  # which subclasses want to hear of; the other threads do not exist here
 
 
 @async_unsafe
