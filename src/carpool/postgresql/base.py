@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -28,12 +28,14 @@ if TYPE_CHECKING:
 class DatabaseWrapper(Pooled, stock.DatabaseWrapper):
     """Django's PostgreSQL wrapper on pooled connections."""
 
+    driver_class: ClassVar[Any] = PooledDriver
+
     def pool_driver(self) -> Driver[Any]:
         """Return a driver that makes connections as Django's wrapper would."""
         self.isolation_level, explicit = self._wanted_isolation()
         params = self.get_connection_params()
         params["autocommit"] = self.settings_dict["AUTOCOMMIT"]
-        return PooledDriver(
+        return self.driver_class(  # type: ignore[no-any-return] # of either psycopg
             settings=self._session_settings(),
             isolation_level=self.isolation_level if explicit else None,
             **params,

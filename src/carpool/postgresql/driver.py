@@ -89,10 +89,15 @@ class PsycopgDriver(PostgreSQLDriver[Connection]):
         try:
             for statement in self._preamble:
                 self._raise_if_failed(connection.pgconn.exec_(statement))
+            self.adapt(connection)
         except BaseException:
             connection.close()
             raise
+        self.adopt(connection)
         return connection
+
+    def adapt(self, connection: Connection) -> None:
+        """Teach a new connection what it needs beyond psycopg's own types. For subclasses."""
 
     def close(self, connection: Connection, patience: float) -> None:
         """See `Driver`."""

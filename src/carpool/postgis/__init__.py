@@ -1,0 +1,1 @@
+"""PostGIS: `carpool.postgresql` with GeoDjango."""
