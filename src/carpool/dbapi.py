@@ -1,15 +1,15 @@
 """A driver for any DB-API 2 module: what a pool needs, from what every such module has.
 
 It knows nothing of the database's language. So every lease that was used counts as one that has
-left something behind, and ends with a rollback and, if one is given, a reset statement, in one of
-the pool's workers: the request does not wait for it, but the server has the work. Databases with a
-room of their own here (`carpool.postgresql` and the others) do better.
+left something behind, and ends with a rollback and, if one is given, a reset, in one of the pool's
+workers: the request does not wait for it, but the server has the work. Databases with a room of
+their own here (`carpool.postgresql` and the others) do better.
 """
 
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from carpool import sockets
 from carpool.session import Session, SessionDriver, never_end
@@ -18,12 +18,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Mapping
 
     Connect = Callable[[Mapping[str, Any]], Any]
+    Reset = Iterable[str] | Callable[[Any], object]
 
 
 class UsedSession(Session):
     """What the pool knows of such a session besides."""
 
-    open = False  # used since the last commit or rollback
+    def __init__(self, real: Any, readable: Callable[[int], Any]) -> None:
+        super().__init__(readable, {})  # the baseline: what attributes were before users set them
+        self.real = real  # the module's connection
+        self.open = False  # used since the last commit or rollback
+        self.closed = False  # by the user
+        self.switched = False  # a method `autocommit`, as MySQL's modules have it, was asked for
 
 
 class Connection:
@@ -32,24 +38,33 @@ class Connection:
     For modules written in C do not always allow weak references to their connections.
     """
 
-    __slots__ = ("__weakref__", "real", "session")
+    __slots__ = ("__weakref__", "session")
 
-    real: Any
     session: UsedSession
 
-    def __init__(self, real: Any, session: UsedSession) -> None:
-        object.__setattr__(self, "real", real)
+    def __init__(self, session: UsedSession) -> None:
         object.__setattr__(self, "session", session)
+
+    @property
+    def real(self) -> Any:
+        """The module's own object, for those of its functions that accept nothing else."""
+        self._note()
+        return self.session.real
 
     def commit(self) -> None:
         """As the module's."""
-        self.real.commit()
+        self.session.real.commit()
         self.session.open = False
 
     def rollback(self) -> None:
         """As the module's."""
-        self.real.rollback()
+        self.session.real.rollback()
         self.session.open = False
+
+    def close(self) -> None:
+        """As the module's; the pool then opens another."""
+        self.session.closed = True
+        self.session.real.close()
 
     def _note(self) -> None:
         self.session.effect = "use"
@@ -57,23 +72,34 @@ class Connection:
 
     def __getattr__(self, name: str) -> Any:
         self._note()
-        return getattr(self.real, name)
+        if name == "autocommit":
+            self.session.switched = True
+        return getattr(self.session.real, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         self._note()
-        setattr(self.real, name, value)
+        self.session.baseline.setdefault(name, getattr(self.session.real, name, None))
+        setattr(self.session.real, name, value)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Any:
         self._note()
-        self.real.__enter__()
-        return self
+        inner = self.session.real.__enter__()
+        return self if inner is self.session.real else inner
 
     def __exit__(self, *exc: object) -> Any:
-        return self.real.__exit__(*exc)
+        return self.session.real.__exit__(*exc)
 
     @property  # type: ignore[misc] # what `isinstance` asks; nobody sets it here
     def __class__(self) -> Any:
-        return type(self.real)
+        return type(self.session.real)
+
+
+def file_number(real: Any) -> int | None:
+    """Return the number of a connection's socket, where the module tells it as files do."""
+    try:
+        return int(real.fileno())
+    except Exception:  # noqa: BLE001 - a module may have its own idea of that name
+        return None
 
 
 def no_look(_timeout: int) -> None:
@@ -84,10 +110,14 @@ class DBAPIDriver(SessionDriver[Connection]):
     """Pools the connections that `connect` opens.
 
     `connect` takes a mapping of parameters to use in place of its own (fresh credentials; empty
-    unless the pool has the option `credentials`) and returns a DB-API 2 connection. `key` tells
-    these connections from those to other places or of other kinds, `name` is for logs and errors.
-    `ping` is a statement that any session answers, `reset` are the statements that clear one after
-    the rollback; without them session state stays, as it does with a connection kept open.
+    unless the pool has the option `credentials`) and returns a DB-API 2 connection, which any
+    thread may use. `key` tells these connections from those to other places or of other kinds,
+    `name` is for logs and errors.
+
+    `ping` is a statement that any session answers. `reset` clears a session after the rollback:
+    statements, or a function of the module's connection; without it session state stays, as it
+    does with a connection kept open. `socket` returns the number of a connection's socket, None
+    if it is not known: then what the server has closed is noticed by a ping alone.
 
     Cursors of an earlier lease are not refused, and neither a ping nor a reset has a time limit:
     the standard offers no means for that. https://peps.python.org/pep-0249/
@@ -100,12 +130,14 @@ class DBAPIDriver(SessionDriver[Connection]):
         key: Hashable,
         name: str,
         ping: str = "SELECT 1",
-        reset: Iterable[str] = (),
+        reset: Reset = (),
+        socket: Callable[[Any], int | None] = file_number,
     ) -> None:
         self._connect = connect
         self._ping = ping
-        self._reset = (reset,) if isinstance(reset, str) else tuple(reset)
-        self.key = (type(self), key, ping, self._reset)
+        self._socket = socket
+        self._reset = reset if callable(reset) else _statements(reset)
+        self.key = (type(self), key, ping, self._reset, socket)
         self.name = name
 
     # ---------------------------------------------------------- open and close
@@ -113,35 +145,29 @@ class DBAPIDriver(SessionDriver[Connection]):
     def connect(self, overrides: Mapping[str, Any]) -> Connection:
         """See `Driver`."""
         real = self._connect(overrides)
-        descriptor = self._descriptor(real)
+        descriptor = self._socket(real)
         readable = no_look if descriptor is None else sockets.watch(descriptor)
-        return Connection(real, UsedSession(readable, {}))
-
-    @staticmethod
-    def _descriptor(real: Any) -> int | None:
-        """Return the number of the connection's socket, where the module tells it."""
-        try:
-            return int(real.fileno())
-        except Exception:  # noqa: BLE001 - a module may have its own idea of that name
-            return None
+        return Connection(UsedSession(real, readable))
 
     def close(self, connection: Connection, patience: float) -> None:
         """See `Driver`."""
-        descriptor = self._descriptor(connection.real)
-        farewell = None
+        real, farewell = connection.session.real, None
         with contextlib.suppress(Exception):
+            descriptor = self._socket(real)
             farewell = None if descriptor is None else sockets.Farewell(descriptor)
         with contextlib.suppress(Exception):
-            connection.real.close()
+            real.close()
         if farewell:
             farewell.wait(patience)
 
     def disown(self, connection: Connection) -> None:
         """See `Driver`."""
-        descriptor = self._descriptor(connection.real)
-        if descriptor is not None:
-            sockets.abandon(descriptor)
-        never_end(connection.real)
+        real = connection.session.real
+        with contextlib.suppress(Exception):
+            descriptor = self._socket(real)
+            if descriptor is not None:
+                sockets.abandon(descriptor)
+        never_end(real)
 
     # ------------------------------------------------------------------- judge
 
@@ -151,8 +177,8 @@ class DBAPIDriver(SessionDriver[Connection]):
 
     def ping(self, connection: Connection, timeout: float) -> None:  # noqa: ARG002 - no means
         """See `Driver`."""
-        self._run(connection.real, [self._ping])
-        connection.real.rollback()
+        self._run(connection.session.real, [self._ping])
+        connection.rollback()
 
     @staticmethod
     def _run(real: Any, statements: Iterable[str]) -> None:
@@ -164,13 +190,19 @@ class DBAPIDriver(SessionDriver[Connection]):
 
     def settle(self, connection: Connection) -> bool:
         """See `Driver`."""
-        connection.session.lease += 1
-        return connection.session.effect is None
+        session = connection.session
+        session.lease += 1
+        return session.effect is None and not session.open and not session.closed
 
     def broken(self, connection: Connection) -> bool:
-        """See `Driver`: where the module has the usual attribute `closed`."""
-        closed = getattr(connection.real, "closed", False)
-        return closed is True or (type(closed) is int and closed != 0)
+        """See `Driver`: as is known, or as modules usually tell by `closed` or `open`."""
+        real = connection.session.real
+        closed, opened = getattr(real, "closed", None), getattr(real, "open", None)
+        return (
+            connection.session.closed
+            or (isinstance(closed, int) and closed != 0)
+            or (isinstance(opened, int) and not opened)
+        )
 
     def busy(self, connection: Connection) -> bool:  # noqa: ARG002 - no means to tell
         """See `Driver`."""
@@ -178,10 +210,10 @@ class DBAPIDriver(SessionDriver[Connection]):
 
     def in_transaction(self, connection: Connection) -> bool:
         """See `Driver`: as the module tells, or else if used since the last commit or rollback."""
-        told = getattr(connection.real, "in_transaction", None)
+        told = getattr(connection.session.real, "in_transaction", None)
         if isinstance(told, bool):
             return told
-        if getattr(connection.real, "autocommit", None) is True:
+        if getattr(connection.session.real, "autocommit", None) is True:
             return False
         return connection.session.open
 
@@ -197,8 +229,13 @@ class DBAPIDriver(SessionDriver[Connection]):
 
     def set_up_done(self, connection: Connection, by: object) -> None:
         """See `Driver`: a mere rollback leaves the set-up as it is."""
+        session = connection.session
+        if self.in_transaction(connection):
+            connection.commit()
+        session.open = session.switched = False
+        session.baseline.clear()
         super().set_up_done(connection, by)
-        connection.session.redo = bool(self._reset)
+        session.redo &= bool(self._reset)
 
     def begin_reset(self, connection: Connection, *, everything: bool) -> bool:
         """See `Driver`."""
@@ -208,7 +245,28 @@ class DBAPIDriver(SessionDriver[Connection]):
     def finish_reset(self, connection: Connection, timeout: float) -> None:  # noqa: ARG002 - no means
         """See `Driver`."""
         connection.rollback()
+        self._restore(connection)
         if connection.session.everything and self._reset:
-            self._run(connection.real, self._reset)
-            connection.real.commit()
+            self._clear(connection)
         connection.session.cleared()
+
+    def _restore(self, connection: Connection) -> None:
+        """Undo what users have set on the connection object; for modes such as autocommit."""
+        session = connection.session
+        for name, value in session.baseline.items():
+            if getattr(session.real, name, None) != value:
+                setattr(session.real, name, value)
+        session.baseline.clear()
+
+    def _clear(self, connection: Connection) -> None:
+        """Clear the session, outside transactions."""
+        real = connection.session.real
+        if callable(self._reset):
+            self._reset(real)
+        else:
+            self._run(real, self._reset)
+            real.commit()
+
+
+def _statements(reset: Iterable[str]) -> tuple[str, ...]:
+    return (reset,) if isinstance(reset, str) else tuple(reset)
