@@ -1,0 +1,1 @@
+"""Oracle: the engine, the driver, and what a statement leaves in the session."""
