@@ -8,7 +8,7 @@ import pytest
 
 from support.databases import fresh_database
 from support.proxy import Proxy
-from support.servers import MariaDB, MariaDBWithTLS, NotInstalled, PostgreSQL
+from support.servers import MariaDB, MariaDBWithTLS, NotInstalled, PostGIS, PostgreSQL
 
 os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
 django.setup()
@@ -52,6 +52,12 @@ def own_mariadb():
 def tls_mariadb():
     """A MariaDB that speaks TLS with those who trust its certificate, `tls_mariadb.ca`."""
     yield from running(MariaDBWithTLS)
+
+
+@pytest.fixture(scope="session")
+def postgis():
+    """A PostgreSQL whose new databases have PostGIS."""
+    yield from running(PostGIS)
 
 
 @pytest.fixture

@@ -15,12 +15,14 @@ The verbs of one server are for one thread at a time; the queries may be asked f
 
 from support.servers.base import NotInstalled, Server, ServerError, Statement
 from support.servers.mariadb import MariaDB, MariaDBWithTLS
+from support.servers.postgis import PostGIS
 from support.servers.postgresql import PostgreSQL
 
 __all__ = [
     "MariaDB",
     "MariaDBWithTLS",
     "NotInstalled",
+    "PostGIS",
     "PostgreSQL",
     "Server",
     "ServerError",

@@ -301,10 +301,11 @@ class Server:
         self._guard.stdin.write(f"{pid}\n".encode())
         self._guard.stdin.flush()
 
-    def _run(self, *command: str) -> None:
+    def _run(self, *command: str, given: str = "") -> None:
+        """Run a program as the server's user, with the text `given` as its standard input."""
         done = subprocess.run(
             command,
-            stdin=subprocess.DEVNULL,
+            input=given.encode(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             check=False,

