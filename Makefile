@@ -9,10 +9,12 @@ DJANGO =
 ARGS   =
 BIN    = $(VENV)/bin
 BUILD  = @support/build-venv "$(VENV)" "$(PYTHON)" "$(DJANGO)"
+ALL    = dev databases unbounded \
+         $$(support/system-packages --has mysqlclient "$(VENV)" "$(PYTHON)" && echo mysqlclient)
 
 .DEFAULT_GOAL = help
 .NOTPARALLEL:
-.PHONY: help venv test lint pytest format test-matrix test-django test-django-quick \
+.PHONY: help venv system-packages test lint pytest format test-matrix test-django test-django-quick \
         demo demo-site bench-pool constraints clean
 
 help: ## this list
@@ -27,14 +29,14 @@ demo-site: ## the same site, left up for you to look at
 	$(BUILD) dev
 	@$(BIN)/python -m examples.demo --site $(ARGS)
 
-test: lint pytest ## all checks: ruff, mypy, pytest
+test: system-packages lint pytest ## all checks: ruff, mypy, pytest
 
 lint: venv ## ruff and mypy
 	@echo "-- ruff check";          $(BIN)/ruff check --quiet
 	@echo "-- ruff format --check"; $(BIN)/ruff format --check --quiet
 	@echo "-- mypy --strict";       $(BIN)/mypy --strict
 
-pytest: venv ## the tests alone
+pytest: system-packages venv ## the tests alone
 	@$(BIN)/python --version; $(BIN)/python -m pytest $(ARGS)
 
 format: venv ## format the code and mend what ruff can
@@ -44,20 +46,21 @@ test-matrix: ## the tests with every supported pair of Python and Django that is
 	$(BUILD) dev
 	@MAKE="$(MAKE)" $(BIN)/python -m support.matrix
 
-test-django: ## Django's own test suite, with stock Django and with carpool
-	$(BUILD) dev
+test-django: system-packages venv ## Django's own test suite, with stock Django and with carpool
 	@$(BIN)/python -m support.django_suite $(ARGS)
 
-test-django-quick: ## the parts of it that bear on connections, under five minutes
-	$(BUILD) dev
+test-django-quick: system-packages venv ## the parts of it that bear on connections, under five minutes
 	@$(BIN)/python -m support.django_suite --quick $(ARGS)
 
-bench-pool: ## what acquire and release cost, beside other pools
-	$(BUILD) dev bench
+bench-pool: system-packages ## what acquire and release cost, beside other pools
+	$(BUILD) $(ALL) bench
 	@$(BIN)/python -m benchmarks.pool $(ARGS)
 
 venv: ## the virtual environment that all of these use
-	$(BUILD) dev
+	$(BUILD) $(ALL)
+
+system-packages: ## what the tests need of the system: installed with apt, or else listed
+	@support/system-packages "$(VENV)" "$(PYTHON)"
 
 constraints: ## renew constraints.txt with the newest versions
 	@support/renew-constraints
