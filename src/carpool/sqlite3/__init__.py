@@ -1,0 +1,1 @@
+"""SQLite: the engine, the driver, and what a statement leaves in the session."""

@@ -1,0 +1,53 @@
+"""The Django engine `carpool.sqlite3`: Django's own, with its connections from the pool."""
+
+from __future__ import annotations
+
+import copy
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from django.db.backends.sqlite3 import base as stock
+
+from carpool.keys import freeze
+from carpool.sqlite3 import files
+from carpool.sqlite3.driver import SQLiteDriver
+from carpool.wrapper import Pooled
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from carpool.driver import Driver
+
+
+class DatabaseWrapper(Pooled, stock.DatabaseWrapper):
+    """Django's SQLite wrapper on pooled connections; databases in memory are left to Django."""
+
+    engine: type[Any] = stock.DatabaseWrapper  # what makes the connections
+
+    def pool_driver(self) -> Driver[Any] | None:
+        """Return a driver that makes connections as Django's wrapper would."""
+        params = self.get_connection_params()
+        if files.path_of(params["database"]) is None:
+            return None
+        if not isinstance(params.get("factory", object), type):
+            return None  # a function that makes connections: what it makes is not known before
+        settings = copy.deepcopy(self.settings_dict)
+        for option in ("pool", "check_same_thread"):  # not Django's; judged above, with a warning
+            settings["OPTIONS"].pop(option, None)
+        return SQLiteDriver(
+            open_by=partial(_open, self.engine, settings, self.alias),
+            key=(self.engine, settings["AUTOCOMMIT"], freeze(settings["OPTIONS"])),
+            **params,
+        )
+
+
+def _open(
+    engine: type[Any], settings: dict[str, Any], alias: str, **params: Any
+) -> sqlite3.Connection:
+    """Open a connection as Django does, functions and foreign keys included."""
+    wrapper = engine(settings, alias)
+    params = {**wrapper.get_connection_params(), **params}  # the call reads `init_command`, too
+    wrapper.connection = wrapper.get_new_connection(params)
+    wrapper._set_autocommit(settings["AUTOCOMMIT"])  # noqa: SLF001 - an engine's duty
+    connection: sqlite3.Connection = wrapper.connection
+    return connection

@@ -1,0 +1,259 @@
+"""Connections and cursors of `sqlite3` that notice what is done to them.
+
+Statements are classified by the cursors, and what others compile (`sqlite3.Cursor(connection)`
+made by hand) by the connection, which `sqlite3` calls to compile a text it does not know yet.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from carpool.errors import StaleCursorError
+from carpool.session import Session
+from carpool.sqlite3.effects import effect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def nothing_to_see(_timeout: int) -> bool:
+    """Stand for the look at a file that is not open yet."""
+    return False
+
+
+class SQLiteSession(Session):
+    """What the pool knows of a SQLite connection besides."""
+
+    def __init__(self) -> None:
+        super().__init__(nothing_to_see, {})
+        self.closed = False
+        self.touched = False  # an attribute of the connection was set
+        # Weakly, what was made in this lease and may hold the file; by `id`, so that the dead give
+        # way to the living.
+        self.made: dict[int, weakref.ref[Any]] = {}
+
+
+# What users set on a connection object, and the next one must not find.
+ATTRIBUTES = ("row_factory", "text_factory", "isolation_level", "autocommit")
+
+if TYPE_CHECKING:
+    ConnectionBase = sqlite3.Connection
+    CursorBase = sqlite3.Cursor
+else:
+    ConnectionBase = CursorBase = object
+
+
+class Noticing(ConnectionBase):
+    """A mixin for `sqlite3.Connection`: keeps a `Session`."""
+
+    session: SQLiteSession
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        object.__setattr__(self, "session", SQLiteSession())
+        super().__init__(*args, **kwargs)
+
+    def begin_session(self, readable: Callable[[int], object]) -> None:
+        """Start to take note; what has been done until now is how a session begins."""
+        self.close_cursors()
+        session = SQLiteSession()
+        object.__setattr__(self, "session", session)
+        session.readable = readable
+        session.baseline = {
+            name: getattr(self, name) for name in (*ATTRIBUTES, *vars(self)) if hasattr(self, name)
+        }
+
+    def restore_attributes(self) -> None:
+        """Undo what was done to this object; only outside a transaction, which it would commit."""
+        baseline = self.session.baseline
+        for name in vars(self).keys() - baseline.keys():
+            delattr(self, name)
+        for name, value in baseline.items():
+            if getattr(self, name, self) != value:
+                setattr(self, name, value)
+        self.session.touched = False
+
+    def roll_back(self) -> None:
+        """End the transaction, whoever has begun it."""
+        if getattr(self, "autocommit", None) is True:  # Python 3.12: then `rollback` does nothing
+            sqlite3.Cursor(self).execute("ROLLBACK")
+        else:
+            self.rollback()
+
+    def close_cursors(self) -> bool:
+        """End what was made in this lease: an unfinished SELECT keeps a lock on the file.
+
+        Tells whether that was possible: another thread may be using one of them.
+        """
+        made = self.session.made
+        for ref in list(made.values()):
+            each = ref()
+            if each is not None and not _ended(each):
+                return False
+        made.clear()
+        return True
+
+    def __call__(self, *args: Any) -> Any:
+        """Compile a statement; it is `sqlite3` that calls this."""
+        if self.session.effect is None:
+            self.session.effect = effect_of(*args)
+        return super().__call__(*args)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self.session.touched = True
+        super().__setattr__(name, value)
+
+    def _note(self, what: str) -> None:
+        if self.session.effect is None:
+            self.session.effect = what
+
+    def close(self) -> None:
+        """As sqlite3's."""
+        super().close()
+        self.session.closed = True
+        self._note("closed")
+
+    def cursor(self, factory: Any = sqlite3.Cursor) -> Any:
+        """As sqlite3's, for the present lease."""
+        cursor: Any = super().cursor(tracked(factory) if isinstance(factory, type) else factory)
+        if not isinstance(cursor, Tracked):
+            self._note("untracked cursor")
+        self.session.made[id(cursor)] = weakref.ref(cursor)
+        return cursor
+
+    def execute(self, *args: Any) -> Any:
+        """As sqlite3's, whose own would make a cursor that takes no note."""
+        return self.cursor().execute(*args)
+
+    def executemany(self, *args: Any) -> Any:
+        """As sqlite3's."""
+        return self.cursor().executemany(*args)
+
+    def executescript(self, *args: Any) -> Any:
+        """As sqlite3's."""
+        return self.cursor().executescript(*args)
+
+    def blobopen(self, *args: Any, **kwargs: Any) -> sqlite3.Blob:
+        """As sqlite3's, for the present lease."""
+        blob = super().blobopen(*args, **kwargs)
+        self.session.made[id(blob)] = weakref.ref(blob)
+        return blob
+
+
+def _ended(made: Any) -> bool:
+    """Close a cursor or blob, for good; tells whether it could be closed."""
+    try:
+        made.close()
+        if isinstance(made, sqlite3.Cursor):
+            made.__class__ = Stale
+    except sqlite3.ProgrammingError:  # another thread is in the middle of it
+        return False
+    except TypeError:  # its class has slots of its own: then it is just a closed cursor
+        pass
+    return True
+
+
+def _noting(name: str) -> Any:
+    """Return the method of that name, taking note."""
+
+    def noting(self: Noticing, *args: Any, **kwargs: Any) -> Any:
+        self._note(name)
+        return getattr(super(Noticing, self), name)(*args, **kwargs)
+
+    noting.__name__ = name
+    noting.__doc__ = "As sqlite3's; the connection serves no lease after this one."
+    return noting
+
+
+# What changes a connection for good. (`backup` changes its argument: one of ours may be it.)
+CHANGES = (
+    "create_aggregate",
+    "create_collation",
+    "create_function",
+    "create_window_function",
+    "deserialize",
+    "enable_load_extension",
+    "load_extension",
+    "set_authorizer",
+    "set_progress_handler",
+    "set_trace_callback",
+    "setconfig",  # Python 3.12
+    "setlimit",
+)
+for _name in CHANGES:
+    if hasattr(sqlite3.Connection, _name):  # extensions and `deserialize` depend on the build
+        setattr(Noticing, _name, _noting(_name))
+
+
+class Connection(Noticing, sqlite3.Connection):
+    """sqlite3's connection, with a `Session`."""
+
+
+def effect_of(*args: Any) -> str | None:
+    """Classify any kind of query."""
+    return effect(args[0]) if args and isinstance(args[0], str) else "unknown kind of query"
+
+
+class Tracked(CursorBase):
+    """A mixin for sqlite3's cursor classes: classifies what they execute."""
+
+    connection: Any
+
+    def execute(self, sql: Any, *args: Any) -> Any:
+        """As sqlite3's."""
+        session = self.connection.session
+        if session.effect is None:
+            session.effect = effect(sql) if type(sql) is str else effect_of(sql)
+        return super().execute(sql, *args)
+
+    def executemany(self, sql: Any, *args: Any) -> Any:
+        """As sqlite3's."""
+        session = self.connection.session
+        if session.effect is None:
+            session.effect = effect_of(sql)
+        return super().executemany(sql, *args)
+
+    def executescript(self, *args: Any) -> Any:
+        """As sqlite3's. Any script counts as an effect: it is more than one statement."""
+        session = self.connection.session
+        session.effect = session.effect or "script"
+        return super().executescript(*args)
+
+
+def _refuse(*_args: Any, **_kwargs: Any) -> Any:
+    raise StaleCursorError("the cursor's connection has been given back to the pool")
+
+
+class Stale(sqlite3.Cursor):
+    """What a cursor becomes when its connection is given back: closed for good."""
+
+    execute = executemany = executescript = _refuse
+    fetchone = fetchmany = fetchall = __next__ = _refuse
+
+
+class Cursor(Tracked, sqlite3.Cursor):
+    """sqlite3's cursor, tracked."""
+
+
+_varieties: dict[type[Any], type[Any]] = {sqlite3.Connection: Connection, sqlite3.Cursor: Cursor}
+
+
+def _variety(mixin: type[Any], base: type[Any]) -> type[Any]:
+    if issubclass(base, mixin):
+        return base
+    known = _varieties.get(base)
+    if known is None:
+        made = type(base.__name__, (mixin, base), {"__doc__": base.__doc__})
+        known = _varieties.setdefault(base, made)
+    return known
+
+
+def tracked(cursor_class: type[Any]) -> type[Any]:
+    """Return the tracked variety of a cursor class, always the same one."""
+    return _variety(Tracked, cursor_class)
+
+
+def noticing(connection_class: type[Any]) -> type[Any]:
+    """Return the variety of a connection class that keeps a `Session`, always the same one."""
+    return _variety(Noticing, connection_class)
