@@ -13,7 +13,7 @@ from django.http import JsonResponse
 from django.test import RequestFactory, override_settings
 from django.urls import path
 
-from tests.conformance.asking import run, value
+from tests.conformance.asking import run, shown, value
 
 
 class Note(Model):
@@ -161,11 +161,11 @@ def test_transactions(use, django_subject):
 def test_nothing_is_left_to_the_next_user(use, django_subject):
     default = use(django_subject, {"max_size": 1})
     for leak in django_subject.leaks.values():
-        before = value(default, leak.probe)
+        before = shown(default, leak.probe)
         default.close()
         run(default, leak.plant)
         default.close()
-        assert value(default, leak.probe) == before, leak
+        assert shown(default, leak.probe) == before, leak
         default.close()
 
 

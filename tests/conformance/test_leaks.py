@@ -4,17 +4,17 @@ import threading
 
 import pytest
 
-from tests.conformance.asking import run, value
+from tests.conformance.asking import run, shown, value
 
 
 def probed(pool, subject, leak):
     """Return what the probe shows to a first user, and to one after the planter."""
     with pool.connection() as connection:
-        before = value(connection, leak.probe)
+        before = shown(connection, leak.probe)
     with pool.connection() as connection:
         run(connection, leak.plant)
     with pool.connection() as connection:
-        return before, value(connection, leak.probe)
+        return before, shown(connection, leak.probe)
 
 
 def test_the_next_user_finds_none_of_it(make_pool, subject, leak):

@@ -27,7 +27,10 @@ class SQLite(Subject):
         "temporary view": Leak(
             "CREATE TEMP VIEW view_of_mine AS SELECT 1", "SELECT count(*) FROM temp.sqlite_master"
         ),
-        "ATTACH": Leak("ATTACH ':memory:' AS mine", "SELECT count(*) FROM pragma_database_list"),
+        "ATTACH": Leak(
+            "ATTACH ':memory:' AS mine",
+            "SELECT count(*) FROM pragma_database_list WHERE name = 'mine'",
+        ),
         "case_sensitive_like": Leak("PRAGMA case_sensitive_like = ON", "SELECT 'a' LIKE 'A'"),
         **{
             name: Leak(f"PRAGMA {name} = {setting}", f"PRAGMA {name}")
