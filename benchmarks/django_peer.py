@@ -1,6 +1,6 @@
 """Pooling through Django: one process for each way of it, and its side of the conversation.
 
-    python -m benchmarks.django_peer SETTINGS    SETTINGS: an entry of DATABASES, as JSON
+    python -m benchmarks.django_peer SETTINGS QUERY    SETTINGS: an entry of DATABASES, as JSON
 
 reads one JSON object per line (a `Load`, or {} to count calls) and answers each with one line.
 """
@@ -18,16 +18,17 @@ from typing import Any
 from benchmarks import measure
 
 PERSISTENT = "CONN_MAX_AGE=600"
-STOCK = "django.db.backends.postgresql"
+EVERY_TIME = "CONN_MAX_AGE=0"
+SELECT_1 = "SELECT 1"
 
 
 class DjangoProcess:
     """A process with Django and one way to pool; measures when asked, idle meanwhile."""
 
-    def __init__(self, name: str, database: dict[str, Any]) -> None:
+    def __init__(self, name: str, database: dict[str, Any], query: str = SELECT_1) -> None:
         self.name = name
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.django_peer", json.dumps(database)],
+            [sys.executable, "-m", "benchmarks.django_peer", json.dumps(database), query],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -61,23 +62,30 @@ class DjangoProcess:
         return json.loads(answer)
 
 
-def ways(database: dict[str, object], size: int) -> dict[str, dict[str, Any]]:
-    """Return the entries of DATABASES to compare, by name."""
+def plain_ways(backend: str, database: dict[str, Any], size: int) -> dict[str, dict[str, Any]]:
+    """Return the entries of DATABASES to compare on any database, by name."""
     pool = {"min_size": size, "max_size": size}
-    stock = database | {"ENGINE": STOCK}
-    native = stock | {"OPTIONS": {"pool": pool}}
-    checked = {"CONN_HEALTH_CHECKS": True}
+    stock = database | {"ENGINE": f"django.db.backends.{backend}"}
     return {
-        "carpool": database | {"ENGINE": "carpool.postgresql", "OPTIONS": {"pool": pool}},
+        "carpool": database | {"ENGINE": f"carpool.{backend}", "OPTIONS": {"pool": pool}},
         PERSISTENT: stock | {"CONN_MAX_AGE": 600},
-        f"{PERSISTENT}, health checks": stock | {"CONN_MAX_AGE": 600} | checked,
-        "native pool": native,
-        "native pool, health checks": native | checked,
-        "CONN_MAX_AGE=0": stock,
+        EVERY_TIME: stock,
     }
 
 
-def cycle(database: dict[str, Any]) -> measure.Cycle:
+def ways(database: dict[str, Any], size: int) -> dict[str, dict[str, Any]]:
+    """Return those to compare on PostgreSQL."""
+    plain = plain_ways("postgresql", database, size)
+    native = plain[EVERY_TIME] | {"OPTIONS": plain["carpool"]["OPTIONS"]}
+    checked = {"CONN_HEALTH_CHECKS": True}
+    return plain | {
+        f"{PERSISTENT}, health checks": plain[PERSISTENT] | checked,
+        "native pool": native,
+        "native pool, health checks": native | checked,
+    }
+
+
+def cycle(database: dict[str, Any], query: str) -> measure.Cycle:
     """Set Django up; the cycle is a view's cursor, and what the end of the request does."""
     import django  # noqa: PLC0415 - only the process that runs it needs it
     from django.conf import settings  # noqa: PLC0415
@@ -90,7 +98,7 @@ def cycle(database: dict[str, Any]) -> measure.Cycle:
         return connection.cursor()
 
     def use(cursor: Any) -> None:
-        cursor.execute("SELECT 1")
+        cursor.execute(query)
         cursor.fetchone()
 
     def give(cursor: Any) -> None:
@@ -103,10 +111,10 @@ def cycle(database: dict[str, Any]) -> measure.Cycle:
     return measure.Cycle(take, use, give, leave)
 
 
-def main(database: str) -> None:
+def main(database: str, query: str) -> None:
     """Answer until the input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the end of the input is what ends us
-    measured = cycle(json.loads(database))
+    measured = cycle(json.loads(database), query)
     gc.freeze()
     for line in sys.stdin:
         load = json.loads(line)
@@ -119,4 +127,4 @@ def main(database: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks import machine, report, sections
+from benchmarks.places import Places
 from benchmarks.sections import SECTIONS
 from examples.demo.progress import Progress
-from support.servers import PostgreSQL
 
 if TYPE_CHECKING:
     from benchmarks.sections import Results
@@ -29,8 +29,8 @@ def main() -> None:
     chosen = {key: SECTIONS[key] for key in SECTIONS if key in arguments.only}
     steps = arguments.rounds * sum(len(section.loads) for section in chosen.values())
     progress = Progress(steps)
-    with PostgreSQL.start() as server:
-        [[version]] = server.query("SHOW server_version")
+    with Places() as places:
+        [[version]] = places.postgresql.query("SHOW server_version")
         description = machine.description(version.partition(" ")[0])
         progress.say(description)
         gc.freeze()  # what has been imported is no garbage to look through while measuring
@@ -38,7 +38,7 @@ def main() -> None:
         measured = {}
         for key, section in chosen.items():
             measured[key] = sections.run(
-                section, server, arguments.rounds, arguments.seconds, progress.step
+                section, places, arguments.rounds, arguments.seconds, progress.step
             )
         cores = others.cores()
         progress.clear()
@@ -72,9 +72,11 @@ def parse() -> argparse.Namespace:
 def show(measured: dict[str, Results], arguments: argparse.Namespace, cores: float) -> None:
     """Print the tables and what is needed to judge them."""
     for key, results in measured.items():
-        print("", *report.section(SECTIONS[key], results), sep="\n")
+        table = report.by_database if key == "databases" else report.section
+        print("", *table(SECTIONS[key], results), sep="\n")
     print("", *report.calls(measured), sep="\n")
-    print("", *report.goals(measured), sep="\n")
+    if goals := list(report.goals(measured)):
+        print("", "== Goals", "", *goals, sep="\n")
     print(f"\n{report.NOTES}")
     print(f"\n{arguments.rounds} rounds of {arguments.seconds:g} s for each.", usage(cores))
 

@@ -5,9 +5,18 @@ from __future__ import annotations
 from statistics import median
 from typing import TYPE_CHECKING
 
-from benchmarks.django_peer import PERSISTENT
+from benchmarks.django_peer import EVERY_TIME, PERSISTENT
 from benchmarks.libraries import CARPOOL, PSYCOPG_POOL, SQLALCHEMY
-from benchmarks.sections import CONTENDED, ONE, ONE_QUERY, SATURATED, SECTIONS, SIZE, THREADS
+from benchmarks.sections import (
+    CONTENDED,
+    DATABASES,
+    ONE,
+    ONE_QUERY,
+    SATURATED,
+    SECTIONS,
+    SIZE,
+    THREADS,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -44,6 +53,36 @@ def section(section: Section, results: Results) -> Iterator[str]:
     yield f"== {section.title}"
     for label, samples in results.samples.items():
         yield from ["", *table(heads(section, label), rows(section, samples))]
+
+
+def by_database(section: Section, results: Results) -> Iterator[str]:
+    """Return the lines of the one table that puts the databases side by side."""
+    yield f"== {section.title}"
+    [samples] = results.samples.values()
+    lines = []
+    for database in DATABASES:
+        names = [f"{database}: {way}" for way in WAYS]
+        walls = [median(each.wall for each in samples[name]) for name in names]
+        ratios = [ratio(samples, names[-1], name) for name in names[:-1]]
+        spread = [each.wall for each in samples[names[-1]]]
+        lines.append(
+            [
+                database,
+                *(f"{wall / 1000:,.1f}" for wall in walls),
+                f"{min(spread) / 1000:,.1f} to {max(spread) / 1000:,.1f}",
+                *(f"{each:.2f}" for each in ratios),
+            ]
+        )
+    yield from ["", *table(BY_DATABASE, lines)]
+
+
+WAYS = [EVERY_TIME, PERSISTENT, CARPOOL]
+BY_DATABASE = [
+    ("1 thread, 1 query", "microseconds"),
+    *((way, "") for way in WAYS),
+    ("lowest to", "highest"),
+    *((f"{CARPOOL} /", way) for way in WAYS[:-1]),
+]
 
 
 def heads(section: Section, label: str) -> list[tuple[str, str]]:
@@ -90,8 +129,7 @@ CALLS = [("", ""), ("Python", "functions"), ("C", "functions")]
 
 
 def goals(measured: dict[str, Results]) -> Iterator[str]:
-    """Say of each goal whether it was met."""
-    yield "== Goals"
+    """Say of each goal that bears on what was measured whether it was met."""
     for key, label, reference, most in GOALS:
         if key in measured:
             value = ratio(measured[key].samples[label], CARPOOL, reference)

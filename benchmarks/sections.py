@@ -1,4 +1,4 @@
-"""What is measured: four sections, each with its peers, its loads and what it compares with."""
+"""What is measured: five sections, each with its peers, its loads and what it compares with."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from benchmarks import libraries
-from benchmarks.django_peer import PERSISTENT, DjangoProcess, ways
+from benchmarks.django_peer import PERSISTENT, SELECT_1, DjangoProcess, plain_ways, ways
 from benchmarks.libraries import CARPOOL, PSYCOPG_POOL, SQLALCHEMY
 from benchmarks.measure import BATCH, Load, Sample
+from benchmarks.places import FIRST_TABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from support.servers import PostgreSQL
+    from benchmarks.places import Places
 
 SIZE, SCARCE = 4, 2  # connections of a pool
 THREADS = 8
@@ -40,7 +41,7 @@ class Section:
     """`references` are the peers that all are compared with; seconds are times `patience`."""
 
     title: str
-    peers: Callable[[PostgreSQL], Iterable[Peer]]
+    peers: Callable[[Places], Iterable[Peer]]
     loads: dict[str, tuple[int, bool]]  # threads, with a query
     references: tuple[str, ...]
     batch: int = 1
@@ -63,13 +64,13 @@ class Results:
 
 def run(
     section: Section,
-    server: PostgreSQL,
+    places: Places,
     rounds: int,
     seconds: float,
     step: Callable[[str], None],
 ) -> Results:
     """Measure the peers in turn, so that whatever disturbs the machine disturbs all of them."""
-    with _opened(section.peers(server)) as peers:
+    with _opened(section.peers(places)) as peers:
         names = [peer.name for peer in peers]
         results = Results({label: {name: [] for name in names} for label in section.loads})
         results.calls = {peer.name: peer.calls() for peer in peers}
@@ -93,21 +94,29 @@ def _opened(peers: Iterable[Peer]) -> Iterator[list[Peer]]:
         yield opened
 
 
-def _alone(_server: PostgreSQL) -> Iterable[Peer]:
+def _alone(_places: Places) -> Iterable[Peer]:
     return libraries.null_pools(SIZE)
 
 
-def _real(server: PostgreSQL) -> Iterable[Peer]:
-    return libraries.real_pools(server.params, SIZE)
+def _real(places: Places) -> Iterable[Peer]:
+    return libraries.real_pools(places.postgresql.params, SIZE)
 
 
-def _django(server: PostgreSQL) -> Iterable[Peer]:
-    return (DjangoProcess(name, way) for name, way in ways(server.django(), SIZE).items())
+def _django(places: Places) -> Iterable[Peer]:
+    entries = ways(places.postgresql.django(), SIZE)
+    return (DjangoProcess(name, way) for name, way in entries.items())
 
 
-def _scarce(server: PostgreSQL) -> Iterable[Peer]:
+def _databases(places: Places) -> Iterable[Peer]:
+    for database, (backend, query) in DATABASES.items():
+        entry = places.django(backend)
+        for name, way in plain_ways(backend, entry, SIZE).items():
+            yield DjangoProcess(f"{database}: {name}", way, query)
+
+
+def _scarce(places: Places) -> Iterable[Peer]:
     plain = (CARPOOL, PSYCOPG_POOL, SQLALCHEMY)
-    return libraries.real_pools(server.params, SCARCE, plain)
+    return libraries.real_pools(places.postgresql.params, SCARCE, plain)
 
 
 ONE, CONTENDED = "1 thread", f"{THREADS} threads on {SIZE} connections"
@@ -115,6 +124,13 @@ ONE_QUERY, CONTENDED_QUERY = f"{ONE}, SELECT 1", f"{CONTENDED}, SELECT 1"
 SATURATED = f"{THREADS} threads on {SCARCE} connections, SELECT 1"
 WITHOUT = {ONE: (1, False), CONTENDED: (THREADS, False)}
 WITH = {ONE_QUERY: (1, True), CONTENDED_QUERY: (THREADS, True)}
+
+# Django's name of the backend, and a query that needs next to nothing but a connection.
+DATABASES = {
+    "PostgreSQL": ("postgresql", SELECT_1),
+    "MariaDB": ("mysql", SELECT_1),
+    "SQLite": ("sqlite3", FIRST_TABLE),
+}
 
 SECTIONS = {
     "alone": Section(
@@ -132,6 +148,9 @@ SECTIONS = {
         batch=BATCH,
     ),
     "django": Section("Through Django", _django, WITHOUT | WITH, (PERSISTENT,)),
+    "databases": Section(
+        "What a request with one query pays, by database", _databases, {ONE_QUERY: (1, True)}, ()
+    ),
     "fairness": Section(
         "Fairness under saturation",
         _scarce,
