@@ -133,6 +133,8 @@ class Server:
         self.waiting = threading.Semaphore(0)  # released when a statement begins to wait
         self.go = threading.Event()  # ends all waiting
         self.logins = []
+        self.temporary = []  # names of tables that keep rows for the session
+        self.dictionary_queries = 0
 
     def login(self, **params):
         with self.lock:
@@ -178,6 +180,10 @@ class Server:
         for name, value in labels.items():
             session.labels[name] = value
             session.statements.append(f"label {name}={value}")
+        if "all_tables" in statement:
+            self.dictionary_queries += 1
+            rows = [[name] for name in self.temporary]
+            return {"rows": rows, "error": None, "transaction": False}
         session.statements.append(statement)
         word, _, rest = statement.upper().partition(" ")
         does = DOES.get(rest.partition(" ")[0]) or DOES.get(word) or (lambda *_: None)
@@ -432,6 +438,12 @@ class Cursor:
     @property
     def connection(self):
         return self._connection
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.close()
 
     def _run(self, statement):
         rows = self._connection._operation(statement)

@@ -226,6 +226,13 @@ def test_fresh_credentials_are_used(make_pool, server):
     assert [each["password"] for each in server.logins] == ["first", "second"]
 
 
+def test_a_session_that_cannot_be_examined_is_closed(driver, server, oracledb, monkeypatch):
+    monkeypatch.setattr(driver, "TEMPORARY_TABLES", "SELECT wrong FROM all_dictionary")
+    with pytest.raises(oracledb.DatabaseError, match="ORA-00904"):
+        opened(driver)
+    assert server.all[0].statements[-1] == "LOGOFF"
+
+
 # Refusals ----------------------------------------------------------------------------------------
 
 NO_ROOM = [

@@ -31,6 +31,7 @@ def test_a_clean_lease_costs_the_server_its_statement_alone(make_pool, server):
     for _ in range(3):
         lease(pool, lambda connection: run(connection, "SELECT name FROM shelf"))
     assert [each.statements for each in server.all] == [["SELECT name FROM shelf"] * 3]
+    assert server.dictionary_queries == 1  # one for a new session
 
 
 DIRTY = {
@@ -101,6 +102,24 @@ def test_a_session_without_traces_stays(make_pool, server, statement):
     lease(pool, lambda connection: run(connection, statement))
     lease(pool, lambda connection: run(connection, "SELECT a FROM t"))
     assert len(server.all) == 1
+
+
+FILLING = (
+    "INSERT INTO basket VALUES (1)",
+    'insert into "SHOP"."BASKET" (a) values (1)',
+    "INSERT ALL INTO t VALUES (1) INTO shop.Basket VALUES (2) SELECT 1 FROM dual",
+    "MERGE INTO basket USING t ON (1 = 2) WHEN NOT MATCHED THEN INSERT VALUES (1)",
+)
+
+
+@pytest.mark.parametrize("statement", FILLING)
+def test_rows_of_a_temporary_table_reach_nobody(make_pool, server, statement):
+    server.temporary = ["BASKET"]
+    pool = make_pool({"max_size": 1}, autocommit=True)
+    lease(pool, lambda connection: run(connection, statement))
+    lease(pool, lambda connection: run(connection, 'INSERT INTO "basket" SELECT a FROM basket'))
+    lease(pool, lambda connection: run(connection, "SELECT a FROM t"))
+    assert len(server.all) == 2
 
 
 def test_an_open_transaction_is_rolled_back(make_pool, server):

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 # cut off silently is noticed by TCP after two minutes.
 PATIENCE = {"tcp_connect_timeout": 10.0, "expire_time": 2}
 
+# The tables that keep rows for their session ("ON COMMIT PRESERVE ROWS"): what an INSERT leaves in
+# one cannot be told from its text.
+# https://docs.oracle.com/en/database/oracle/oracle-database/19/refrn/ALL_TABLES.html
+TEMPORARY_TABLES = "SELECT table_name FROM all_tables WHERE duration = 'SYS$SESSION'"
+
 # Limits of sessions (of the instance, its licence, the user's profile), of processes, and of what
 # the listener can hand out. In thin mode the listener's refusals are in the text alone:
 # "DPY-6000: Listener refused connection. (Similar to ORA-12516)".
@@ -49,8 +54,16 @@ class OracleDriver(SessionDriver[Connection]):
     def connect(self, overrides: Mapping[str, Any]) -> Connection:
         """See `Driver`."""
         connection: Any = oracledb.connect(**{**self._params, **overrides})
-        connection.autocommit = self._autocommit
-        connection.begin_session()
+        try:
+            connection.autocommit = self._autocommit
+            connection.begin_session()
+            with connection.cursor() as cursor:
+                cursor.execute(TEMPORARY_TABLES)
+                connection.session.temporary = frozenset(name for (name,) in cursor.fetchall())
+        except BaseException:
+            with contextlib.suppress(oracledb.Error):
+                connection.close()
+            raise
         return connection  # type: ignore[no-any-return] # of the class that was asked for
 
     def close(self, connection: Connection, patience: float) -> None:

@@ -4,9 +4,11 @@
 "PL/SQL", "function foo"). Whatever is not known counts as an effect: a wrong "clean" would hand one
 user's state to the next, a wrong "dirty" costs a new session.
 
+`filled(sql)` names the tables that get rows: a temporary table may keep them for the session.
+
 What a text does not show is not seen: functions that views, triggers and column defaults call;
 functions of the user's own that are called without parentheses, which look like columns, or that
-bear the name of a harmless one.
+bear the name of a harmless one; temporary tables behind views and synonyms.
 """
 
 from __future__ import annotations
@@ -141,6 +143,31 @@ _RULES: Final[dict[str, _Rule]] = {
     "set": _set,
 }
 
+# Tables that are filled ------------------------------------------------------------------------
+
+
+def _tables_filled(sql: str) -> frozenset[str]:
+    """Answer as `filled` does, by reading the text each time."""
+    tokens = tokenize(sql) or [""]
+    if tokens[0] not in {"insert", "merge"}:
+        return frozenset()
+    return frozenset(_names_after_into(tokens))
+
+
+def _names_after_into(tokens: list[str]) -> Iterator[str]:
+    for at, part in enumerate(tokens):
+        if part == "into":
+            end = at + 1
+            while tokens[end + 1 : end + 2] == ["."]:
+                end += 2
+            yield from (_in_dictionary(name) for name in tokens[end : end + 1])
+
+
+def _in_dictionary(name: str) -> str:
+    """Return a name as Oracle keeps it: in upper case unless it was quoted."""
+    return name[1:-1] if name[0] == '"' else name.upper()
+
+
 # Texts -----------------------------------------------------------------------------------------
 
 
@@ -157,8 +184,9 @@ def classify(sql: str) -> str | None:
     return rule(tokens) if tokens else "unreadable"
 
 
-_known: Final = lru_cache(2_000)(classify)
 _LENGTH: Final = 10_000  # characters; a longer text is hardly ever seen twice
+_known_effect: Final = lru_cache(2_000)(classify)
+_known_tables: Final = lru_cache(2_000)(_tables_filled)
 
 
 def effect(sql: str) -> str | None:
@@ -166,4 +194,9 @@ def effect(sql: str) -> str | None:
 
     Never raises. May be called from any thread.
     """
-    return _known(sql) if len(sql) <= _LENGTH else classify(sql)
+    return _known_effect(sql) if len(sql) <= _LENGTH else classify(sql)
+
+
+def filled(sql: str) -> frozenset[str]:
+    """Return the names, without their schemas, of the tables that a text adds rows to."""
+    return _known_tables(sql) if len(sql) <= _LENGTH else _tables_filled(sql)

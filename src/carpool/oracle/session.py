@@ -18,7 +18,7 @@ import oracledb
 
 from carpool import sockets
 from carpool.errors import StaleCursorError
-from carpool.oracle.effects import effect
+from carpool.oracle.effects import effect, filled
 from carpool.oracle.transport import socket_of
 from carpool.session import Session
 
@@ -60,6 +60,7 @@ class OracleSession(Session):
         self.failed = False  # a call has raised an error: the connection may be gone
         self.interrupted = False  # a call was left by a KeyboardInterrupt or its like
         self.closed = False
+        self.temporary: frozenset[str] = frozenset()  # tables that keep rows for the session
         self.dialect: Any = None  # what Django has found out about the server's LIKE
 
     def __enter__(self) -> Self:
@@ -83,7 +84,13 @@ class OracleSession(Session):
         """Take note of what a statement may leave behind."""
         if self.effect is None:
             known = isinstance(statement, str)
-            self.effect = effect(statement) if known else "unknown kind of statement"
+            self.effect = self._effect(statement) if known else "unknown kind of statement"
+
+    def _effect(self, sql: str) -> str | None:
+        reason = effect(sql)
+        if reason is None and not self.temporary.isdisjoint(filled(sql)):
+            return "rows in a temporary table"
+        return reason
 
     def wait_until_quiet(self, timeout: float) -> bool:
         """Wait `timeout` seconds at most until no call is under way; tell whether that is so."""
