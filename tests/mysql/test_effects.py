@@ -115,6 +115,8 @@ OTHERS = [
     "INSERT INTO t (a) VALUES ROW(1), ROW(2) AS new(m) ON DUPLICATE KEY UPDATE a = m",
     "SELECT a->'$.b', a->>'$.c', 1 MEMBER OF ('[1]'), REGEXP_LIKE(a, %s, 'c'), ANY_VALUE(b) FROM t",
     "SELECT * FROM t, LATERAL (SELECT 1) x JOIN JSON_TABLE(%s, %s COLUMNS (a int PATH '$')) y",
+    "INSERT INTO g (p) VALUES (ST_GeomFromText(%s, 4326, 'axis-order=long-lat'))",
+    "SELECT ST_AsBinary(`g`.`p`), ST_Collect(p), ST_GeoHash(p, 5) FROM g WHERE MBRCoveredBy(p, ST_GeomFromWKB(%s)) AND ST_Distance_Sphere(p, q) < 5",
     "EXPLAIN FORMAT=TREE SELECT 1",
     "EXPLAIN ANALYZE SELECT `a`.`b` FROM `a` WHERE `a`.`c` = %s",
     "SELECT 1 FROM t FOR UPDATE OF `t` SKIP LOCKED",
