@@ -22,7 +22,9 @@ def pytest_generate_tests(metafunc):
 WANTED = {
     "subject": lambda _: True,
     "server_subject": lambda subject: issubclass(subject, ServerSubject),
-    "own_server_subject": lambda subject: issubclass(subject, ServerSubject),
+    "own_server_subject": lambda subject: (
+        issubclass(subject, ServerSubject) and subject.own_fixture
+    ),
     "django_subject": lambda subject: subject.engine,
     "strict_subject": lambda subject: subject.refuses_stale_cursors,
 }

@@ -5,6 +5,7 @@ import importlib
 SUBJECTS = {
     "psycopg": "tests.postgresql.subject:Psycopg",
     "psycopg2": "tests.postgresql.subject:Psycopg2",
+    "postgis": "tests.postgis.subject:PostGIS",
     "mysqlclient": "tests.mysql.subject:Mysqlclient",
     "pymysql": "tests.mysql.subject:PyMySQL",
     "sqlite3": "tests.sqlite3.subject:SQLite",

@@ -170,7 +170,8 @@ def test_nothing_is_left_to_the_next_user(use, django_subject):
 
 
 def test_exhaustion_is_an_operational_error(use, django_subject):
-    use(django_subject, {"max_size": 1, "timeout": 0.05})
+    default = use(django_subject, {"min_size": 1, "max_size": 1, "timeout": 0.05})
+    default.pool.wait()
     value(connection, "SELECT 1")
 
     def fails():

@@ -2,11 +2,13 @@
 
 from typing import ClassVar
 
+import MySQLdb
+
 from tests.conformance.subject import Leak, ServerSubject
 
 
 class Mysqlclient(ServerSubject):
-    engine = "carpool.mysql"
+    engine = "carpool.mysql" if MySQLdb.__name__ == "MySQLdb" else None
     fixture, own_fixture = "mariadb", "own_mariadb"
     own_session = "SELECT CONNECTION_ID()"
     driver_path = "carpool.mysql.driver:MysqlclientDriver"
@@ -57,5 +59,5 @@ class Mysqlclient(ServerSubject):
 
 
 class PyMySQL(Mysqlclient):
-    engine = None  # Django takes mysqlclient here
+    engine = "carpool.mysql" if MySQLdb.__name__ == "pymysql" else None
     driver_path = "carpool.mysql.pymysql:PyMySQLDriver"

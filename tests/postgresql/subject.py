@@ -2,12 +2,14 @@
 
 from typing import ClassVar
 
+from django.db.backends.postgresql.psycopg_any import is_psycopg3
+
 from tests.conformance.subject import Leak, ServerSubject
 from tests.postgresql.test_leaks import LEAKS, SPOIL
 
 
 class Psycopg(ServerSubject):
-    engine = "carpool.postgresql"
+    engine = "carpool.postgresql" if is_psycopg3 else None
     fixture, own_fixture = "postgres", "own_postgres"
     own_session = "SELECT pg_backend_pid()"
     driver_path = "carpool.postgresql.driver:PsycopgDriver"
@@ -22,5 +24,5 @@ class Psycopg(ServerSubject):
 
 
 class Psycopg2(Psycopg):
-    engine = None  # Django takes psycopg 3 where it is installed: see tests/django/test_psycopg2.py
+    engine = None if is_psycopg3 else "carpool.postgresql"
     driver_path = "carpool.postgresql.psycopg2:Psycopg2Driver"
