@@ -2,13 +2,18 @@
 
 from typing import ClassVar
 
-import MySQLdb
+import pytest
 
 from tests.conformance.subject import Leak, ServerSubject
 
+try:
+    from MySQLdb import __name__ as MODULE  # PyMySQL's, where it was installed as MySQLdb
+except ImportError:  # mysqlclient has to be built, which needs headers
+    MODULE = None
+
 
 class Mysqlclient(ServerSubject):
-    engine = "carpool.mysql" if MySQLdb.__name__ == "MySQLdb" else None
+    engine = "carpool.mysql" if MODULE == "MySQLdb" else None
     fixture, own_fixture = "mariadb", "own_mariadb"
     own_session = "SELECT CONNECTION_ID()"
     driver_path = "carpool.mysql.driver:MysqlclientDriver"
@@ -45,6 +50,12 @@ class Mysqlclient(ServerSubject):
         "LAST_INSERT_ID": Leak("SELECT LAST_INSERT_ID(77)", "SELECT LAST_INSERT_ID()"),
     }
 
+    @classmethod
+    def fresh(cls, request, **more):
+        if cls is Mysqlclient:
+            pytest.importorskip("MySQLdb", reason="mysqlclient is not installed")
+        return super().fresh(request, **more)
+
     def __init__(self, database):
         super().__init__(database)
         database.query("CREATE TABLE other (n integer)")
@@ -59,5 +70,5 @@ class Mysqlclient(ServerSubject):
 
 
 class PyMySQL(Mysqlclient):
-    engine = "carpool.mysql" if MySQLdb.__name__ == "pymysql" else None
+    engine = "carpool.mysql" if MODULE == "pymysql" else None
     driver_path = "carpool.mysql.pymysql:PyMySQLDriver"
