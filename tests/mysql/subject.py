@@ -7,9 +7,11 @@ import pytest
 from tests.conformance.subject import Leak, ServerSubject
 
 try:
-    from MySQLdb import __name__ as MODULE  # PyMySQL's, where it was installed as MySQLdb
+    import MySQLdb
 except ImportError:  # mysqlclient has to be built, which needs headers
     MODULE = None
+else:
+    MODULE = MySQLdb.__name__  # PyMySQL's, where it was installed as MySQLdb
 
 
 class Mysqlclient(ServerSubject):
