@@ -53,6 +53,6 @@ def make_pool(file):
 @pytest.fixture
 def plain(file):
     """A connection that is nobody's but the test's."""
-    connection = sqlite3.connect(file.path, isolation_level=None)
+    connection = sqlite3.connect(file.path, isolation_level=None, timeout=0)
     yield connection
     connection.close()

@@ -1,7 +1,6 @@
 """A database file, and what the operating system and a second connection show of it."""
 
 import contextlib
-import os
 import sqlite3
 import subprocess
 import sys
@@ -27,13 +26,13 @@ class File:
         with contextlib.closing(sqlite3.connect(self.path, isolation_level=None)) as connection:
             return connection.execute(statement, args).fetchall()
 
-    def descriptors(self, process="self"):
-        """Return this process's descriptors of the file, however it is called by now."""
+    def descriptors(self, *, replaced=True):
+        """Return this process's descriptors of the file, and of one that has been replaced."""
         found = {}
-        for entry in Path(f"/proc/{process}/fd").iterdir():
+        for entry in Path("/proc/self/fd").iterdir():
             with contextlib.suppress(OSError):
-                found[entry.name] = os.readlink(entry)
-        names = (str(self.path), f"{self.path} (deleted)")
+                found[entry.name] = str(entry.readlink())
+        names = [str(self.path)] + [f"{self.path} (deleted)"] * replaced
         return sorted(number for number, name in found.items() if name in names)
 
     def locks(self, process=None):
@@ -47,3 +46,30 @@ class File:
         """Return what another process is told that wants the file for itself; "": nothing."""
         command = [sys.executable, "-c", WRITE, str(self.path)]
         return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+class _Opened:
+    """Counts the connections that are opened in this process, by Python's own account.
+
+    https://docs.python.org/3/library/audit_events.html; a hook stays for as long as the process.
+    """
+
+    def __init__(self):
+        self.names = None
+        sys.addaudithook(self._hear)
+
+    def _hear(self, event, args):
+        if event == "sqlite3.connect" and self.names is not None:
+            self.names.append(str(args[0]))
+
+    @contextlib.contextmanager
+    def __call__(self):
+        """Yield a list to which the name of each database that is opened is added."""
+        self.names = names = []
+        try:
+            yield names
+        finally:
+            self.names = None
+
+
+opened = _Opened()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from django.db import connections
 from django.db.backends.sqlite3 import base as stock
 
 from carpool.keys import freeze
@@ -40,6 +42,14 @@ class DatabaseWrapper(Pooled, stock.DatabaseWrapper):
             **params,
         )
 
+    def rest(self) -> None:
+        """Give the connection back if that can be done unnoticed; the next query takes another."""
+        connection = self.connection
+        if self._lessor is None or connection is None or self.in_atomic_block:
+            return
+        if connection.session.effect is None and not connection.in_use():
+            self.close()
+
 
 def _open(
     engine: type[Any], settings: dict[str, Any], alias: str, **params: Any
@@ -51,3 +61,14 @@ def _open(
     wrapper._set_autocommit(settings["AUTOCOMMIT"])  # noqa: SLF001 - an engine's duty
     connection: sqlite3.Connection = wrapper.connection
     return connection
+
+
+def _before_fork() -> None:
+    """Leave as little open as can be: see `forks`, which then closes what is idle."""
+    for wrapper in connections.all(initialized_only=True):
+        if isinstance(wrapper, DatabaseWrapper):
+            wrapper.rest()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork)

@@ -6,18 +6,20 @@ import contextlib
 import errno
 import os
 import sqlite3
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 from carpool.driver import NeedsNewSession
 from carpool.keys import freeze
 from carpool.session import SessionDriver, never_end
-from carpool.sqlite3 import files
+from carpool.sqlite3 import files, forks
 from carpool.sqlite3.session import Noticing, noticing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping
 
 CANTOPEN = 14  # SQLITE_CANTOPEN, which Python 3.11 names for its errors alone
+PAUSE = 0.001  # seconds between two looks at whether a thread has heard the interruption
 
 
 class SQLiteDriver(SessionDriver[Noticing]):
@@ -67,14 +69,28 @@ class SQLiteDriver(SessionDriver[Noticing]):
         made[-1].begin_session(files.watch(self._path, opened or files.identity(self._path)))
         return made[-1]
 
-    def close(self, connection: Noticing, patience: float) -> None:  # noqa: ARG002 - nothing to wait for
+    def close(self, connection: Noticing, patience: float) -> None:
         """See `Driver`."""
         with contextlib.suppress(sqlite3.Error):
-            connection.interrupt()
             # With a statement left, SQLite would keep the file open until that is collected, too.
-            # In the middle of one, the module does not bear to be closed.
-            if connection.close_cursors():
+            if connection.close_cursors() or self._interrupt(connection, patience):
                 connection.close()
+
+    @staticmethod
+    def _interrupt(connection: Noticing, patience: float) -> bool:
+        """Stop what another thread is computing; False: it goes on.
+
+        Then the module does not bear to be closed: the connection ends with that thread's use.
+        """
+        deadline = monotonic() + patience
+        while not connection.close_cursors():
+            if monotonic() >= deadline:
+                return False
+            connection.interrupt()
+            sleep(PAUSE)
+        # Until the next statement the interruption lasts: closing would make no checkpoint.
+        sqlite3.Cursor(connection).execute("SELECT 1").close()
+        return True
 
     def disown(self, connection: Noticing) -> None:
         """See `Driver`.
@@ -144,6 +160,9 @@ class SQLiteDriver(SessionDriver[Noticing]):
     def finish_reset(self, connection: Noticing, timeout: float) -> None:  # noqa: ARG002 - done
         """See `Driver`."""
         connection.session.cleared()
+
+
+forks.drivers.add(SQLiteDriver)
 
 
 def _no_descriptors() -> bool:

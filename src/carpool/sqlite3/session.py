@@ -81,6 +81,10 @@ class Noticing(ConnectionBase):
         else:
             self.rollback()
 
+    def in_use(self) -> bool:
+        """Tell whether a transaction is open, or a cursor that may have more to give."""
+        return self.in_transaction or any(ref() for ref in self.session.made.values())
+
     def close_cursors(self) -> bool:
         """End what was made in this lease: an unfinished SELECT keeps a lock on the file.
 
