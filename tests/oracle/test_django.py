@@ -1,6 +1,5 @@
 """Django on the engine `carpool.oracle`, with the stand-in as its module `oracledb`."""
 
-import importlib
 import threading
 
 import pytest
@@ -219,10 +218,9 @@ def test_a_cursor_of_an_earlier_request_is_refused(use, server):
     assert "SELECT early FROM t" not in server.all[0].statements
 
 
-def test_the_server_that_knows_no_translate_is_remembered(use, server, oracledb):
+def test_a_server_that_knows_no_translate_is_remembered(use, server):
     """Django falls back on LIKEC; wrappers that did not ask must do so, too."""
-    standin = importlib.import_module("oracledb")
-    standin.DOES["1"] = standin.fail  # SELECT 1 FROM DUAL ...
+    server.does["1"] = server.does["WRONG"]  # SELECT 1 FROM DUAL ...
     connection = use({"max_size": 1})
     request(connection)
     assert "LIKEC" in connection.operators["contains"]

@@ -113,7 +113,7 @@ def test_closing_cancels_what_runs(driver, server):
     a_driver = driver.OracleDriver(user="shop")
     assert a_driver.busy(connection)
     a_driver.close(connection, 10)
-    thread.join()
+    thread.join(10)
     assert errors == ["ORA-01013"]
     assert server.all[0].statements[-1] == "LOGOFF"
 

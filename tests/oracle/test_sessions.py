@@ -287,7 +287,7 @@ def test_a_session_with_a_running_call_is_replaced(make_pool, server):
     thread.start()
     assert server.waiting.acquire(timeout=10)
     pool.release(connection)
-    thread.join()
+    thread.join(10)
     assert errors == ["ORA-01013: user requested cancel of current operation"]
     lease(pool, lambda connection: run(connection, "SELECT a FROM t"))
     assert len(server.all) == 2
