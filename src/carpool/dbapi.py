@@ -137,7 +137,7 @@ class DBAPIDriver(SessionDriver[Connection]):
         self._ping = ping
         self._socket = socket
         self._reset = reset if callable(reset) else _statements(reset)
-        self.key = (type(self), key, ping, self._reset, socket)
+        self.key: Hashable = (type(self), key, ping, self._reset, socket)
         self.name = name
 
     # ---------------------------------------------------------- open and close

@@ -43,17 +43,20 @@ class EngineDriver(DBAPIDriver):
         relevant = {name: each for name, each in settings.items() if name not in _IRRELEVANT}
         super().__init__(
             self._open,
-            key=(wrapper.engine, wrapper.alias, freeze(relevant), freeze(self._zone)),
+            key=None,
             name=_name(wrapper.vendor, settings),
             ping=ping,
             reset=reset,
             socket=socket,
         )
+        # Who made this driver is known by the wrapper's class, and so are the arguments.
+        self.key = (type(self), type(wrapper), self._alias, freeze((relevant, self._zone)))
 
     def _stock(self, real: Any = None) -> Any:
         """Return a wrapper of the engine's own around a connection, for one use by one thread."""
         stock = self._engine(self._settings, self._alias)
         stock.__dict__.update(self._zone)
+        stock.get_connection_params()  # engines keep some of them
         stock.connection = real
         return stock
 
@@ -123,10 +126,10 @@ def pooled(
     """
 
     class DatabaseWrapper(Pooled, engine):  # type: ignore[valid-type, misc] # any engine
-        __doc__ = engine.__doc__
         engine: type[BaseDatabaseWrapper]  # what is pooled here
 
         def pool_driver(self) -> Driver[Any] | None:
+            self.get_connection_params()  # engines keep some of them: isolation level and such
             in_memory = getattr(self, "is_in_memory_db", None)  # SQLite's, and of its like
             return None if in_memory and in_memory() else driver(self)
 
@@ -138,5 +141,6 @@ def pooled(
                 super().init_connection_state()
 
     DatabaseWrapper.engine = engine
+    DatabaseWrapper.__doc__ = engine.__doc__
     DatabaseWrapper.__qualname__ = "DatabaseWrapper"
     return DatabaseWrapper

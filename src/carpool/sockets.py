@@ -40,6 +40,8 @@ class Farewell:
     of the session on the server is seen, and no other is opened in its place too early.
     """
 
+    _descriptor = -1
+
     def __init__(self, descriptor: int) -> None:
         self._descriptor = os.dup(descriptor)
 

@@ -1,0 +1,10 @@
+"""The recipe with a reset by statements, and a ping of one's own."""
+
+from functools import partial
+
+from django.db.backends.sqlite3.base import DatabaseWrapper as Engine
+
+from carpool.engine import EngineDriver, pooled
+
+driver = partial(EngineDriver, ping="SELECT 'alive'", reset=["DROP TABLE IF EXISTS temp.plant"])
+DatabaseWrapper = pooled(Engine, driver)

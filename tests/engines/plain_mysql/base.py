@@ -1,0 +1,7 @@
+"""The whole recipe, for an engine that shall only be rolled back."""
+
+from django.db.backends.mysql.base import DatabaseWrapper as Engine
+
+from carpool import pooled
+
+DatabaseWrapper = pooled(Engine)
