@@ -89,6 +89,11 @@ class Server:
 
     # What a database answers for itself
 
+    @classmethod
+    def check_installed(cls) -> None:
+        """Raise NotInstalled unless this machine has the server."""
+        raise NotImplementedError
+
     def _prepare(self) -> None:
         """Fill the folder with an empty database."""
         raise NotImplementedError
@@ -189,8 +194,9 @@ class Server:
         """Start a new server, ready for connections.
 
         `folder` is made and kept if named, else temporary; `settings` are the server's own.
-        Raises ServerError with the end of the server's log.
+        Raises ServerError with the end of the server's log, NotInstalled before anything is made.
         """
+        cls.check_installed()
         server = cls(Path(folder).resolve() if folder else None, settings)
         try:
             server._prepare()
@@ -248,8 +254,12 @@ class Server:
 
     def pause(self) -> None:
         """Freeze the server: connections stay open, nothing is answered."""
-        for process in self.processes():
+        processes = list(self.processes())
+        for process in processes:
             process.suspend()
+        still = {psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE}
+        while any(process.status() not in still for process in processes):
+            time.sleep(0.001)  # the signal does not wait for the threads to heed it
 
     def resume(self) -> None:
         """Let a paused server go on."""

@@ -206,6 +206,12 @@ class MariaDB(Server):
 
     # How it is made and run
 
+    @classmethod
+    def check_installed(cls) -> None:
+        """Raise NotInstalled unless this machine has the server."""
+        for name in ("mariadbd", "mariadb-install-db"):
+            cls._program(name)
+
     def _prepare(self) -> None:
         (self.folder / "init.sql").write_text(
             f"CREATE USER IF NOT EXISTS `{self.ADMIN}`;\n"
@@ -251,6 +257,13 @@ class MariaDB(Server):
 class MariaDBWithTLS(MariaDB):
     """The same with TLS, by a certificate of its own for localhost: `ca` is the file to trust."""
 
+    @classmethod
+    def check_installed(cls) -> None:
+        """Raise NotInstalled unless this machine has the server, and openssl."""
+        super().check_installed()
+        if not shutil.which("openssl"):
+            raise NotInstalled("openssl, which makes the certificate for TLS, is not installed")
+
     @property
     def ca(self) -> Path:
         """The certificate, in a file that only the server's user and root can read."""
@@ -258,11 +271,8 @@ class MariaDBWithTLS(MariaDB):
 
     def _prepare(self) -> None:
         super()._prepare()
-        openssl = shutil.which("openssl")
-        if openssl is None:
-            raise NotInstalled("openssl is not installed, which makes the certificate for TLS")
         self._run(
-            *(openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
             *("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
             *("-keyout", str(self.folder / "key.pem"), "-out", str(self.ca)),
         )

@@ -156,6 +156,11 @@ class PostgreSQL(Server):
 
     # How it is made and run
 
+    @classmethod
+    def check_installed(cls) -> None:
+        """Raise NotInstalled unless this machine has the server."""
+        cls._bin()
+
     def _prepare(self) -> None:
         data = self.folder / "data"
         if data.exists():
