@@ -210,7 +210,7 @@ class Connection:
             raise failure("DPY-1001: not connected to database")
 
     autocommit = _readable("autocommit")
-    call_timeout = _readable("call_timeout")
+    call_timeout = callTimeout = _readable("call_timeout")  # noqa: N815 - the driver's old name
     inputtypehandler = _readable("inputtypehandler")
     outputtypehandler = _readable("outputtypehandler")
     stmtcachesize = _readable("stmtcachesize")

@@ -136,6 +136,7 @@ def test_pool_false_is_plain_django(use, server):
 
 
 def test_the_drivers_own_pool_is_not_used(use, server):
+    assert use("absent").is_pool
     connection = use(True)
     assert connection.is_pool
     assert type(connection.pool).__module__.startswith("carpool.")

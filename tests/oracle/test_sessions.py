@@ -104,6 +104,18 @@ def test_a_session_without_traces_stays(make_pool, server, statement):
     assert len(server.all) == 1
 
 
+def test_a_prepared_statement_is_known_when_it_is_executed(make_pool, server):
+    def use(connection):
+        cursor = connection.cursor()
+        cursor.prepare("SELECT a FROM t")
+        cursor.execute(None)
+
+    pool = make_pool({"max_size": 1})
+    lease(pool, use)
+    lease(pool, use)
+    assert [each.statements for each in server.all] == [["SELECT a FROM t"] * 2]
+
+
 FILLING = (
     "INSERT INTO basket VALUES (1)",
     'insert into "SHOP"."BASKET" (a) values (1)',
@@ -151,6 +163,7 @@ def handler(*_):
 ATTRIBUTES = {
     "autocommit": True,
     "call_timeout": 5000,
+    "callTimeout": 5000,
     "inputtypehandler": handler,
     "outputtypehandler": handler,
     "stmtcachesize": 7,

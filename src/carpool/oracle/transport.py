@@ -27,4 +27,4 @@ def socket_of(connection: Any) -> socket.socket | None:
 
 
 def _is_of_the_driver(each: object) -> bool:
-    return not isinstance(each, type) and type(each).__module__.partition(".")[0] == "oracledb"
+    return type(each).__module__.partition(".")[0] == "oracledb"
