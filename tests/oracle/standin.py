@@ -265,6 +265,9 @@ class Connection:
     def is_healthy(self):
         return self._impl is not None and self._impl.healthy()
 
+    def fetch_df_all(self, statement, parameters=None, arraysize=None):
+        return self._operation(statement)
+
     def set_app_context(self, namespace, **values):
         self._verify_connected()
 
@@ -341,10 +344,7 @@ class Cursor:
         return self
 
     def __next__(self):
-        row = self.fetchone()
-        if row is None:
-            raise StopIteration
-        return row
+        return next(self._rows)  # as in version 2: not by way of `fetchone`
 
     def setinputsizes(self, *args, **kwargs):
         pass

@@ -54,6 +54,7 @@ DIRTY = {
     "tag": lambda c: setattr(c, "tag", "a=b"),
     "context": lambda c: c.set_app_context("ns", a="b"),
     "subscription": lambda c: c.subscribe(),
+    "data frame": lambda c: c.fetch_df_all("SELECT pkg.get(1) FROM dual"),
     "no text": lambda c: c.cursor().execute(b"SELECT 1"),
 }
 
