@@ -334,8 +334,11 @@ class Pooled(BaseDatabaseWrapper):
             pool.reclaim(connection)
 
     def forget_connection(self) -> None:
-        """In a forked child: let go of the parent's connection, as if closed."""
-        if self.connection is None:
+        """In a forked child: let go of the parent's connection, as if closed.
+
+        One that is not from a pool stays, as with Django: a database in memory would go with it.
+        """
+        if self.connection is None or self._lessor is None:
             return
         self.run_on_commit = []
         if self.in_atomic_block:

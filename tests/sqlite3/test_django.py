@@ -264,6 +264,29 @@ def end(wrapper):
         wrapper.connection = None
 
 
+IN_MEMORY_FORKED = """
+import gc, os
+import django
+from django.conf import settings
+name = "file:shared?mode=memory&cache=shared"
+settings.configure(DATABASES={"default": {"ENGINE": "carpool.sqlite3", "NAME": name}})
+django.setup()
+from django.db import connection
+connection.cursor().execute("CREATE TABLE note (text text)")
+pid = os.fork()
+gc.collect()
+connection.cursor().execute("INSERT INTO note VALUES ('x')")  # no such table, were it another one
+if pid:
+    assert os.waitpid(pid, 0)[1] == 0
+    assert connection.cursor().execute("SELECT text FROM note").fetchall() == [("x",)]
+"""
+
+
+def test_a_forked_child_keeps_its_copy_of_a_database_in_memory(tmp_path):
+    """As without a pool: Django's tests in parallel live by it."""
+    assert report_of(start_program(tmp_path / "program.py", IN_MEMORY_FORKED, None)) == []
+
+
 def test_without_a_pool_it_is_django_s(use, file):
     wrapper = use(pool=False)
     with opened() as names:
