@@ -61,6 +61,14 @@ def test_a_file_moved_away(make_pool, file, tmp_path):
     assert read(pool) == [2]
 
 
+def test_one_that_somebody_closes_who_has_given_it_back(make_pool):
+    pool = make_pool()
+    connection = pool.acquire()
+    pool.release(connection)
+    connection.close()
+    assert read(pool) == []
+
+
 def test_a_folder_moved_away(make_pool, tmp_path):
     folder = tmp_path / "data"
     folder.mkdir()

@@ -103,6 +103,12 @@ class SQLiteDriver(SessionDriver[Noticing]):
 
     # ------------------------------------------------------------------- judge
 
+    def watch(self, connection: Noticing) -> Callable[[int], object]:
+        """See `Driver`: whoever has given the connection back may have closed it after that."""
+        session = connection.session
+        changed = session.readable
+        return lambda timeout: session.closed or changed(timeout)
+
     def look(self, connection: Noticing) -> bool:
         """See `Driver`: the file at the path has to be the one that was opened."""
         return not connection.session.closed and not connection.session.readable(0)
