@@ -1,8 +1,10 @@
 """The driver's answers to the pool: liveness, closing, forks, names, keys, refusals."""
 
+import gc
 import json
 import os
 import threading
+import weakref
 
 import pytest
 
@@ -81,6 +83,10 @@ def test_a_look_without_the_socket_asks_the_driver(driver, server, monkeypatch):
     server.kill(server.all[0])
     assert look(0)
     assert not a_driver.look(connection)
+    alive = weakref.ref(connection)
+    del connection
+    gc.collect()
+    assert alive() is None  # else a pool could not see that its user has dropped it
 
 
 # The end -----------------------------------------------------------------------------------------
