@@ -2,6 +2,8 @@
 """What the classifier says of statements, and what a real server says of the same."""
 
 import re
+from contextlib import suppress
+from itertools import product
 
 import pymysql
 import pytest
@@ -554,58 +556,102 @@ PLANTS = [
     '"foo"(1)',
     "5.foo(1)",
 ]
-SHAPES = [
-    "'",
-    '"',
-    "`",
+SHELLS = [
+    ("'", "'"),
+    ('"', '"'),
+    ("1 `", "`"),
+    ("/*", "*/1"),
+    ("/*+", "*/1"),
+    ("-- ", "\n1"),
+    ("#", "\n1"),
+]
+SHELLS += [("--", "1"), ("-", "-1"), ("", "1"), ("x ", ""), ("/*!", "*/1"), ("/*M!", "*/1")]
+CRACKS = [
     "\\",
     "\\\\",
-    "#",
-    "--",
-    "-- ",
-    "-",
-    "\n",
+    "'",
+    "''",
+    '"',
+    "`",
     "/*",
     "*/",
-    "/*!",
-    "/*!1",
-    "/*M!",
-    "/*+",
-    " ",
+    "\n",
+    "\r",
+    "-- ",
+    "--",
+    "#",
     ",",
-    ", ",
     "1",
-    "''",
+    "1,",
+    ",1",
+    "%",
+    "(",
+    ")",
+    "a.",
 ]
-PIECES = st.lists(
-    st.sampled_from(
-        [*PLANTS, *SHAPES, *SHAPES, "%", "/", "*", "x", "n", "_utf8mb4", "a.", ".5", "(", ")", "\r"]
-    ),
-    min_size=1,
-    max_size=14,
-)
+CRACKS += [f",{plant}," for plant in PLANTS[:4]]
+SHELL = st.sampled_from(SHELLS)
+BODY = st.lists(st.sampled_from([*CRACKS, *PLANTS]), max_size=4).map("".join)
+ITEM = st.builds(lambda shell, body: shell[0] + body + shell[1], SHELL, BODY)
+ITEMS = st.lists(ITEM, min_size=1, max_size=4)
 
 
-def closed(pieces):
-    """Return texts that begin so, of which some the server can read to their end."""
-    text = "SELECT 1," + "".join(pieces)
+def closed(items):
+    """Return texts of these items, of which some the server can read to their end."""
+    text = "SELECT 1," + ",".join(items)
     return [
         text,
-        *(text + end for end in ("'", '"', "`", "*/", ",1", " 1", "'\n", "1 -- '", "', foo(1), '")),
+        *(text + end for end in ("'", '"', "`", " -- '", ' -- "', " -- `", "\n*/", ",1 -- '\\''")),
     ]
 
 
-@given(st.sampled_from(MODES), PIECES)
-def test_no_sql_mode_lets_anything_out_of_a_clean_text(kept, mode, pieces):
+@given(st.sampled_from(MODES), ITEMS)
+def test_no_sql_mode_lets_anything_out_of_a_clean_text(kept, mode, items):
     run(kept, f"SET sql_mode = '{mode}'")
     before = small_state(kept)
-    for sql in closed(pieces):
+    for sql in closed(items):
         if classify(sql) is None:
             try:
                 run(kept, sql)
             except pymysql.MySQLError:
                 continue  # the server could not make sense of it
             assert small_state(kept) == before, sql
+
+
+# All of these: what opens, twice what may close or continue it, a plant, what makes it whole.
+OPENINGS = ["'", '"', "1 `", "1 /*", "1 /*+", "1 -- ", "1 --", "1 #"]
+TWICE = ["", "\\", "'", "''", '"', "`", "/*", "*/", "\n", "\r"]
+ENDS = [
+    "1",
+    "'",
+    '"',
+    "`",
+    " -- '",
+    "' -- '",
+    '" -- "',
+    "` -- `",
+    "'\n",
+    "1\n,1",
+    "*/,1",
+    "1 -- */",
+]
+
+
+def test_no_way_of_hiding_a_call_is_clean_and_runs_it(kept):
+    """Every short text around a call of `foo`, in every sql_mode that tells where a string ends."""
+    parts = enumerate(product(OPENINGS, TWICE, TWICE, ENDS))
+    texts = {n: f"SELECT 1, {a}{b}{c},foo({n}),{end}" for n, (a, b, c, end) in parts}
+    clean = [sql for sql in texts.values() if classify(sql) is None]
+    ran = 0
+    for mode in MODES[:3]:
+        run(kept, f"SET sql_mode = '{mode}', @foo = NULL")
+        for sql in clean:
+            with suppress(pymysql.MySQLError):  # some it cannot make sense of
+                run(kept, sql)
+                ran += 1
+        ((number,),) = run(kept, "SELECT @foo")
+        assert number is None, texts[number]
+    assert ran > 1_000
 
 
 def test_such_texts_would_let_things_out(kept):
