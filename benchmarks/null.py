@@ -45,6 +45,10 @@ class NullDriver(Driver[NullConnection]):
         """Find it usable."""
         return True
 
+    def may_fork(self, _connection: NullConnection) -> bool:
+        """Have nothing against it."""
+        return True
+
     def settle(self, _connection: NullConnection) -> bool:
         """Find it clean."""
         return True

@@ -104,6 +104,9 @@ class Driver(Protocol[C]):
     def finish_reset(self, connection: C, timeout: float) -> None:
         """Complete a reset within `timeout` seconds; raises if that fails."""
 
+    def may_fork(self, connection: C) -> bool:
+        """Tell whether an idle connection may be open while the process forks, or is closed."""
+
     def disown(self, connection: C) -> None:
         """In a forked child: drop the parent's connection without a word to the server.
 

@@ -53,6 +53,10 @@ class SessionDriver(Generic[C]):
         """See `Driver`."""
         return connection.session.effect is not None
 
+    def may_fork(self, connection: C) -> bool:  # noqa: ARG002 - a socket may
+        """See `Driver`."""
+        return True
+
     def adopt(self, connection: C) -> bool:
         """See `Driver`."""
         session = connection.session

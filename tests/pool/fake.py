@@ -92,6 +92,7 @@ class FakeDriver:
         self.dropped = []  # numbers of those that were garbage-collected while open
         self.made_dirty_by_setting_up = False
         self.sends_resets = True
+        self.may_be_forked = True
         self.server_full = False
         self.on_begin = None
         self._ends = {}
@@ -191,6 +192,9 @@ class FakeDriver:
         connection.seen.append("adopt")
         connection.dirty = False
         return self.made_dirty_by_setting_up
+
+    def may_fork(self, connection):
+        return self.may_be_forked
 
     def set_up_by(self, connection):
         return None

@@ -409,3 +409,20 @@ def test_without_threads_the_pool_works(monkeypatch, make_pool, driver):
     pool.release(second)
     assert driver.sessions == 0
     assert driver.most == 2
+
+
+# ------------------------------------------------------------------------- forks
+
+
+@pytest.mark.parametrize("may", [True, False])
+def test_what_may_not_be_open_at_a_fork_is_closed(make_pool, driver, may):
+    driver.may_be_forked = may
+    pool = make_pool(max_size=2)
+    leased, idle = lease(pool, 2)
+    pool.release(idle)
+    pool.before_fork(BOUND)
+    assert driver.closed == ([] if may else [idle.number])
+    pool.after_fork_in_parent()
+    pool.release(leased)
+    give_back(pool, lease(pool, 2))
+    assert driver.most == 2

@@ -101,9 +101,10 @@ class Opener(Generic[C]):
     def discard(self, entry: Entry[C], connection: C, reason: str) -> None:
         """Close a connection that is one's own, in a worker; then have others opened if wanted."""
         logger.debug("%s: closing a connection: %s", self._ledger.name, reason)
-        self._crew.submit(lambda: self._close(entry, connection, reason))
+        self._crew.submit(lambda: self.close(entry, connection, reason))
 
-    def _close(self, entry: Entry[C], connection: C, reason: str) -> None:
+    def close(self, entry: Entry[C], connection: C, reason: str) -> None:
+        """Close a connection that is one's own, here and now."""
         self._ledger.leased.pop(id(connection), None)  # it is still there if an acquire failed
         self._ledger.close_begins(entry, reason)
         try:

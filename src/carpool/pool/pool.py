@@ -307,6 +307,12 @@ class Pool(Generic[C]):
     def before_fork(self, timeout: float) -> None:
         """Pause the background threads, so that none is in the middle of something."""
         self._crew.stop(timeout)
+        for entry in [*self._idle.copy(), *self._ledger.resetting.copy()]:
+            connection = entry.connection
+            if connection is None or self.driver.may_fork(connection):
+                continue
+            if self._ledger.take(entry):
+                self._opener.close(entry, entry.take(), "fork")
 
     def after_fork_in_parent(self) -> None:
         """Let the background threads go on, from the next need for them on.

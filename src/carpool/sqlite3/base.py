@@ -64,7 +64,7 @@ def _open(
 
 
 def _before_fork() -> None:
-    """Leave as little open as can be: see `forks`, which then closes what is idle."""
+    """Leave as little open as can be: see `SQLiteDriver.may_fork`."""
     for wrapper in connections.all(initialized_only=True):
         if isinstance(wrapper, DatabaseWrapper):
             wrapper.rest()

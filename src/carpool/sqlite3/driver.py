@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from carpool.driver import NeedsNewSession
 from carpool.keys import freeze
 from carpool.session import SessionDriver, never_end
-from carpool.sqlite3 import files, forks
+from carpool.sqlite3 import files
 from carpool.sqlite3.session import Noticing, noticing
 
 if TYPE_CHECKING:
@@ -92,12 +92,21 @@ class SQLiteDriver(SessionDriver[Noticing]):
         sqlite3.Cursor(connection).execute("SELECT 1").close()
         return True
 
-    def disown(self, connection: Noticing) -> None:
+    def may_fork(self, connection: Noticing) -> bool:  # noqa: ARG002 - none may
         """See `Driver`.
 
-        Neither used nor closed: https://www.sqlite.org/howtocorrupt.html, "Carrying an open
-        database connection across a fork".
+        SQLite keeps its own account of a process's locks on a file. A forked child inherits the
+        account, but not the locks: the kernel gives those to one process. So what the child then
+        opens itself is not locked, as long as the account says that it is: in WAL mode, for any
+        connection that was open at the fork. What the child writes can be lost as the parent
+        closes; nobody is told.
+        https://www.sqlite.org/howtocorrupt.html, "Carrying an open database connection across a
+        fork()".
         """
+        return False
+
+    def disown(self, connection: Noticing) -> None:
+        """See `Driver`. Neither used nor closed, see `may_fork`."""
         connection.session.closed = True
         never_end(connection)
 
@@ -166,9 +175,6 @@ class SQLiteDriver(SessionDriver[Noticing]):
     def finish_reset(self, connection: Noticing, timeout: float) -> None:  # noqa: ARG002 - done
         """See `Driver`."""
         connection.session.cleared()
-
-
-forks.drivers.add(SQLiteDriver)
 
 
 def _no_descriptors() -> bool:
