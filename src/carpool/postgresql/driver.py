@@ -93,6 +93,7 @@ class PsycopgDriver(PostgreSQLDriver[Connection]):
         except BaseException:
             connection.close()
             raise
+        self.adopt(connection)
         return connection
 
     def adapt(self, connection: Connection) -> None:
