@@ -1,6 +1,7 @@
 """A database connection pool for Django: clean sessions, one line in settings."""
 
-from carpool.engine import pooled
+from typing import TYPE_CHECKING, Any
+
 from carpool.errors import (
     OptionsError,
     PoolClosed,
@@ -12,6 +13,9 @@ from carpool.errors import (
 )
 from carpool.options import Options
 from carpool.pool import Pool
+
+if TYPE_CHECKING:
+    from carpool.engine import pooled
 
 __version__ = "0.1.0"
 
@@ -27,3 +31,12 @@ __all__ = [
     "TooManyRequests",
     "pooled",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs Django when it is asked for: the pool itself can do without."""
+    if name == "pooled":
+        from carpool.engine import pooled  # noqa: PLC0415 - see above
+
+        return pooled
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

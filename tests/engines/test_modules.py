@@ -12,7 +12,7 @@ import pytest
 from carpool import Options, Pool
 from carpool.dbapi import DBAPIDriver
 from support.databases import fresh_database
-from tests.postgresql.probing import eventually
+from tests.postgresql.probing import eventually, report_of, start_program
 
 
 def run(connection, statement):
@@ -231,3 +231,19 @@ def test_pymysql_recipe_of_the_docs(make_pool, mariadb):
         with pool.connection() as connection:
             assert run(connection, "SELECT @plant") == ((None,),)
             assert run(connection, "SELECT CONNECTION_ID()") == session
+
+
+def test_where_django_is_not_installed(tmp_path):
+    text = """
+import sys
+sys.modules["django"] = None
+import sqlite3
+from carpool import Pool
+from carpool.dbapi import DBAPIDriver
+def connect(overrides):
+    return sqlite3.connect(":memory:", check_same_thread=False)
+pool = Pool(DBAPIDriver(connect, key="memory", name="memory"))
+with pool.connection() as connection:
+    print(connection.execute("SELECT 7").fetchone()[0])
+"""
+    assert report_of(start_program(tmp_path / "program.py", text, {})) == [7]
