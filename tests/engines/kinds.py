@@ -12,7 +12,7 @@ class PostgreSQL:
     """A database on a server, seen by its administrator."""
 
     name, fixture = "postgresql", "postgres"
-    session = "SELECT pg_backend_pid()"
+    session, user = "SELECT pg_backend_pid()", "SELECT session_user"
     plant, probe = "SET work_mem = '77MB'", "SHOW work_mem"
     set_up: ClassVar = {"TIME_ZONE": "Asia/Tokyo"}
     set_up_shown = ("SHOW TimeZone", "Asia/Tokyo")
@@ -43,7 +43,7 @@ class PostgreSQL:
 
 class MySQL(PostgreSQL):
     name, fixture = "mysql", "mariadb"
-    session = "SELECT CONNECTION_ID()"
+    session, user = "SELECT CONNECTION_ID()", "SELECT USER()"
     plant, probe = "SET @plant = 7", "SELECT @plant"
     set_up: ClassVar = {}
     set_up_shown = ("SELECT @@tx_isolation", "READ-COMMITTED")  # the server's: REPEATABLE-READ

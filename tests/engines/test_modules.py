@@ -6,6 +6,7 @@ import weakref
 from contextlib import closing
 from functools import partial
 
+import psycopg
 import pymysql
 import pytest
 
@@ -164,6 +165,19 @@ def test_a_ping_of_ones_own(make_pool, place):
     pool = make_pool(place, ping="SELECT * FROM nowhere")
     with pool.connection() as connection, pytest.raises(Exception, match="nowhere"):
         pool.driver.ping(connection, 1)
+
+
+def test_neither_ping_nor_reset_leaves_a_transaction(make_pool, database):
+    def connect(overrides):
+        return psycopg.connect(**database.params | overrides)
+
+    pool = make_pool((connect, {}), {"check_after": 0}, reset=["SELECT 7"])
+    pool.release(pool.acquire())
+    assert [row.state for row in database.sessions()] == ["idle"], "after a ping"
+    with pool.connection() as connection:
+        run(connection, "SELECT 1")
+    eventually(lambda: pool.snapshot().idle == 1)
+    assert [(row.state, row.query) for row in database.sessions()] == [("idle", "COMMIT")]
 
 
 def test_attributes_are_put_back(make_pool, tmp_path):

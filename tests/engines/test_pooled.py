@@ -13,6 +13,7 @@ from tests.django.asking import run, value
 from tests.engines.kinds import SQLite
 from tests.postgresql.probing import eventually
 
+SERVERS = pytest.mark.parametrize("kind", ["postgresql", "mysql"], indirect=True)
 BOTH = pytest.mark.parametrize("which", ["plain", "clearing"])
 
 
@@ -183,17 +184,17 @@ def test_what_its_receivers_do_is_there_always(use, kind, which, leaving, create
     assert created == ["default"] * (1 if which == "plain" else 3)
 
 
+@SERVERS
 def test_an_unused_lease_costs_nothing(use, kind):
     connection = use(pool={"max_size": 1})
     for _ in range(2):
         connection.ensure_connection()
         connection.close()
-    if kind.name != SQLite.name:
-        mark = kind.database.mark()
-        for _ in range(2):
-            connection.ensure_connection()
-            connection.close()
-        assert kind.statements(mark) == []
+    mark = kind.database.mark()
+    for _ in range(2):
+        connection.ensure_connection()
+        connection.close()
+    assert kind.statements(mark) == []
 
 
 # Settings -----------------------------------------------------------------------------------------
@@ -262,6 +263,21 @@ def test_another_time_zone_is_another_pool(use):
     assert connection.pool is not pool
 
 
+@SERVERS
+def test_fresh_credentials(use, kind):
+    """They go to the module's connect, under its own names."""
+    server, asked = kind.database.server, []
+    server.create_role(f"fresh_{kind.name}", "secret")
+
+    def credentials():
+        asked.append(1)
+        return {"user": f"fresh_{kind.name}", "password": "secret"}
+
+    connection = use(pool={"credentials": credentials}, USER="nobody", PASSWORD="wrong")
+    assert f"fresh_{kind.name}" in value(connection, kind.user)
+    assert asked == [1]
+
+
 @BOTH
 def test_a_test_database(use, kind, which):
     connection = use(which, TEST=test_settings(kind))
@@ -290,9 +306,8 @@ test_settings.__test__ = False
 # Connections that break ---------------------------------------------------------------------------
 
 
+@SERVERS
 def test_killed_sessions_are_never_handed_out(use, kind):
-    if kind.name == SQLite.name:
-        return  # nobody can kill them
     connection = use()
     for _ in range(3):
         assert value(connection, "SELECT 1") == 1
@@ -301,9 +316,8 @@ def test_killed_sessions_are_never_handed_out(use, kind):
         kind.database.kill_sessions()
 
 
+@SERVERS
 def test_one_killed_in_use_is_replaced(use, kind):
-    if kind.name == SQLite.name:
-        return
     connection = use(pool={"max_size": 1})
     run(connection, "SELECT 1")
     kind.database.kill_sessions()
@@ -328,10 +342,11 @@ def test_pings(use, kind, which):
     assert kind.session_of(connection) == session
 
 
-def test_one_that_the_user_closes(use, kind):
+def test_one_that_the_user_closes(use, kind, caplog):
     connection = use(pool={"max_size": 1})
     run(connection, "SELECT 1")
     connection.connection.close()
     connection.close()
     assert value(connection, "SELECT 1") == 1
     assert len(kind.sessions()) == 1
+    assert caplog.records == [], "it is no failure"
