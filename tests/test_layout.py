@@ -14,6 +14,7 @@ CLOSED = {
     "driver.py": ("django", *DRIVERS, "carpool"),
     "options.py": ("django", *DRIVERS, "carpool.pool", "carpool.wrapper", *ENGINES),
     "sockets.py": ("django", *DRIVERS, "carpool"),
+    "known.py": ("django", *DRIVERS, "carpool"),
     "keys.py": ("django", *DRIVERS, "carpool"),
     "session.py": ("django", *DRIVERS, "carpool.pool", "carpool.wrapper", *ENGINES),
     "registry.py": ("django", *DRIVERS, "carpool.wrapper", *ENGINES),

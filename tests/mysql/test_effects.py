@@ -346,23 +346,6 @@ def test_no_text_raises(text):
     assert classify_transaction(text) in {True, False, None}
 
 
-def test_a_text_is_read_once():
-    read = []
-    known = effects._Known(read.append)
-    long = "SELECT 1" + " " * known.LENGTH
-    for sql in ("SELECT 1", "SELECT 1", long, long):
-        known[sql]
-    assert read == ["SELECT 1", long, long]
-    assert list(known) == ["SELECT 1"]
-
-
-def test_few_texts_are_kept():
-    known = effects._Known(classify)
-    for number in range(3 * known.TEXTS):
-        assert known[f"SET x = {number}"] == "SET"
-        assert len(known) <= known.TEXTS
-
-
 def test_effect_answers_like_classify():
     assert effect("SET x = 1") == effect("SET x = 1") == "SET"
     assert effect("SELECT 1") is None

@@ -331,24 +331,6 @@ def test_no_text_raises(text):
     assert classify(text) is None or classify(text)
 
 
-def test_a_text_is_read_once(monkeypatch):
-    read = []
-    monkeypatch.setattr(effects, "classify", read.append)
-    known = effects._Known()
-    long = "SELECT 1" + " " * known.LENGTH
-    for sql in ("SELECT 1", "SELECT 1", long, long):
-        known[sql]
-    assert read == ["SELECT 1", long, long]
-    assert list(known) == ["SELECT 1"]
-
-
-def test_few_texts_are_kept():
-    known = effects._Known()
-    for number in range(3 * known.TEXTS):
-        assert known[f"SET x = {number}"] == "SET"
-        assert len(known) <= known.TEXTS
-
-
 def test_effect_answers_like_classify():
     assert effect("SET x = 1") == effect("SET x = 1") == "SET"
     assert effect("SELECT 1") is None

@@ -16,13 +16,13 @@ ORACLE; what a placeholder lets out of the quotes that somebody has put around i
 
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import Final, TypeVar
+from typing import Final
 
+from carpool.known import known
 from carpool.mysql.harmless import FUNCTIONS, KEYWORDS
 from carpool.mysql.tokens import tokenize
 
 _Rule = Callable[[list[str]], str | None]  # (a statement's tokens) -> what `effect` answers
-_Answer = TypeVar("_Answer")
 
 # Calls -----------------------------------------------------------------------------------------
 
@@ -196,33 +196,11 @@ def _statements(tokens: list[str]) -> Iterator[list[str]]:
         start = end + 1
 
 
-class _Known(dict[str, _Answer]):
-    """What `read` says of texts seen before.
-
-    One operation on a dict is atomic: no lock is needed.
-    """
-
-    TEXTS: Final = 2_000
-    LENGTH: Final = 10_000  # characters; a longer text is hardly ever seen twice
-
-    def __init__(self, read: Callable[[str], _Answer]) -> None:
-        super().__init__()
-        self.read = read
-
-    def __missing__(self, sql: str) -> _Answer:
-        answer = self.read(sql)
-        if len(sql) <= self.LENGTH:
-            if len(self) >= self.TEXTS:
-                self.clear()
-            self[sql] = answer
-        return answer
-
-
 #: Tells what a SQL text may leave in the session: None for nothing, else a short, stable reason.
-#: Never raises. Bound to the dict itself, so that a text seen before costs one look-up.
-effect: Final[Callable[[str], str | None]] = _Known(classify).__getitem__
+#: Never raises. A text seen before costs one look-up.
+effect: Final[Callable[[str], str | None]] = known(classify)
 
 #: Tells whether a transaction is open after the text: True if it begins one, False if it ends
 #: one, None if it does neither in so many words. (Some statements commit without saying so:
 #: `effect` knows them, except ANALYZE, CHECK, OPTIMIZE, REPAIR and TRUNCATE.) Never raises.
-transaction: Final[Callable[[str], bool | None]] = _Known(classify_transaction).__getitem__
+transaction: Final[Callable[[str], bool | None]] = known(classify_transaction)

@@ -14,10 +14,10 @@ bear the name of a harmless one; temporary tables behind views and synonyms.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
+from carpool.known import known
 from carpool.oracle.harmless import FUNCTIONS, KEYWORDS, PACKAGED
 
 if TYPE_CHECKING:
@@ -185,19 +185,9 @@ def classify(sql: str) -> str | None:
     return rule(tokens) if tokens else "unreadable"
 
 
-_LENGTH: Final = 10_000  # characters; a longer text is hardly ever seen twice
-_known_effect: Final = lru_cache(2_000)(classify)
-_known_tables: Final = lru_cache(2_000)(_tables_filled)
+#: Tells what a SQL text may leave in the session: None for nothing, else a short, stable reason.
+#: Never raises. A text seen before costs one look-up.
+effect: Final[Callable[[str], str | None]] = known(classify)
 
-
-def effect(sql: str) -> str | None:
-    """Tell what a SQL text may leave in the session: None for nothing, else a short reason.
-
-    Never raises. May be called from any thread.
-    """
-    return _known_effect(sql) if len(sql) <= _LENGTH else classify(sql)
-
-
-def filled(sql: str) -> frozenset[str]:
-    """Return the names, without their schemas, of the tables that a text adds rows to."""
-    return _known_tables(sql) if len(sql) <= _LENGTH else _tables_filled(sql)
+#: Returns the names, without their schemas, of the tables that a text adds rows to.
+filled: Final[Callable[[str], frozenset[str]]] = known(_tables_filled)

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Final
 
+from carpool.known import known
 from carpool.postgresql.harmless import FUNCTIONS, KEYWORDS
 from carpool.postgresql.tokens import tokenize
 
@@ -289,21 +290,6 @@ def _statements(tokens: list[str]) -> Iterator[list[str]]:
         start = end + 1
 
 
-class _Known(dict[str, str | None]):
-    """What is known of texts seen before. One operation on a dict is atomic: no lock is needed."""
-
-    TEXTS: Final = 2_000
-    LENGTH: Final = 10_000  # characters; a longer text is hardly ever seen twice
-
-    def __missing__(self, sql: str) -> str | None:
-        reason = classify(sql)
-        if len(sql) <= self.LENGTH:
-            if len(self) >= self.TEXTS:
-                self.clear()
-            self[sql] = reason
-        return reason
-
-
 #: Tells what a SQL text may leave in the session: None for nothing, else a short, stable reason.
-#: Never raises. Bound to the dict itself, so that a text seen before costs one look-up.
-effect: Final[Callable[[str], str | None]] = _Known().__getitem__
+#: Never raises. A text seen before costs one look-up.
+effect: Final[Callable[[str], str | None]] = known(classify)

@@ -16,6 +16,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from carpool.known import known
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -78,21 +80,6 @@ def _pragma(rest: str) -> str | None:
     return None if clean else f"PRAGMA {name:.30}"
 
 
-class _Known(dict[str, str | None]):
-    """What is known of texts seen before. One operation on a dict is atomic: no lock is needed."""
-
-    TEXTS: Final = 2_000
-    LENGTH: Final = 10_000  # characters; a longer text is hardly ever seen twice
-
-    def __missing__(self, sql: str) -> str | None:
-        reason = classify(sql)
-        if len(sql) <= self.LENGTH:
-            if len(self) >= self.TEXTS:
-                self.clear()
-            self[sql] = reason
-        return reason
-
-
 #: Tells what a SQL text may leave in the connection: None for nothing, else a short reason.
-#: Never raises. Bound to the dict itself, so that a text seen before costs one look-up.
-effect: Final[Callable[[str], str | None]] = _Known().__getitem__
+#: Never raises. A text seen before costs one look-up.
+effect: Final[Callable[[str], str | None]] = known(classify)
