@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from carpool import sockets
+from carpool.driver import NeedsNewSession
 from carpool.keys import freeze
 from carpool.mysql import wire
 from carpool.mysql.params import CONNECT_TIMEOUT, SetUp, canonical, database_name
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 # Too many connections: on the server, of a user by the variable, of a user by a resource limit.
 TOO_MANY, TOO_MANY_OF_USER, LIMIT_EXCEEDED = 1040, 1203, 1226
 PAUSE = 0.01  # seconds between two looks at what cannot be waited for
+NOTICING = 0.05  # seconds within which a server that is not at work has noticed that we hung up
 C = TypeVar("C", bound=Any)
 
 
@@ -49,7 +52,7 @@ class MySQLDriver(SessionDriver[C]):
     # What a module does in its own way
 
     def _descriptor(self, connection: C) -> int:
-        """Return the connection's socket; raises if it is closed."""
+        """Return the number of the connection's socket, which is open."""
         raise NotImplementedError
 
     def _is_wrapped(self, connection: C) -> bool:
@@ -89,9 +92,11 @@ class MySQLDriver(SessionDriver[C]):
         session = connection.session
         session.login = {name: params.get(name) for name in ("user", "password", "database")}
         session.descriptor = descriptor = self._descriptor(connection)
+        session.inode = os.fstat(descriptor).st_ino
         session.readable = sockets.watch(descriptor)
         session.port = wire.keep_alive(descriptor)
         session.thread_id = connection.thread_id()
+        session.impatient = bool(params.get("read_timeout") or params.get("write_timeout"))
         session.wrapped = self._is_wrapped(connection)
         session.charset = connection.character_set_name()
         session.set_up = self._set_up.statements(session.charset, connection.get_server_info())
@@ -107,21 +112,31 @@ class MySQLDriver(SessionDriver[C]):
         """See `Driver`."""
         session, deadline = connection.session, monotonic() + patience
         with contextlib.suppress(Exception):
-            if session.underway or session.lost or self._unread(connection):
-                self._stop(connection, deadline)
-        if session.underway:  # in another thread, whose call now ends with an error
-            wire.hang_up(session.descriptor)
+            at_work = session.underway or session.running
+            if at_work or (not session.lost and self._unread(connection)):
+                self._break_off(connection, deadline)
+        if session.underway:  # in another thread, whose call ends with an error now
             return
         with contextlib.suppress(Exception):
             connection.close()
         if session.farewell:
             session.farewell.wait(max(0.0, deadline - monotonic()))
 
-    def _stop(self, connection: C, deadline: float) -> None:
-        """End the session from another one: a server at work does not notice that a client left.
+    def _break_off(self, connection: C, deadline: float) -> None:
+        """End a session that may be at work: it may not notice that we hang up."""
+        descriptor = connection.live_descriptor()
+        if descriptor >= 0:
+            farewell = sockets.Farewell(descriptor)
+            wire.hang_up(descriptor)
+            if farewell.wait(min(NOTICING, max(0.0, deadline - monotonic()))):
+                return
+        self._stop(connection, deadline)
 
-        There is no other way to do this. Behind a proxy or a load balancer the number of the
-        session may belong to somebody else; so it has to have our port as well.
+    def _stop(self, connection: C, deadline: float) -> None:
+        """End a session from another one, which MySQL has no other way for than one more login.
+
+        Behind a proxy or a load balancer the number of the session may belong to somebody else;
+        so it has to have our port as well.
         """
         session = connection.session
         limit = max(1, math.ceil(deadline - monotonic()))
@@ -145,10 +160,9 @@ class MySQLDriver(SessionDriver[C]):
 
     def disown(self, connection: C) -> None:
         """See `Driver`."""
-        session = connection.session
-        if not session.lost:
-            with contextlib.suppress(OSError):
-                sockets.abandon(session.descriptor)
+        session, descriptor = connection.session, connection.live_descriptor()
+        if descriptor >= 0:
+            sockets.abandon(descriptor)
         session.farewell = None
         session.lost = True
         if session.underway:  # another thread of the parent was in the middle of something
@@ -165,7 +179,6 @@ class MySQLDriver(SessionDriver[C]):
             and not session.begun
             and not session.lost
             and connection.cursorclass is session.cursorclass
-            and session.farewell is None
             and connection.get_autocommit() == session.autocommit
             and (session.autocommit or not session.sent)
         )
@@ -187,11 +200,7 @@ class MySQLDriver(SessionDriver[C]):
         """See `Driver`."""
         session = connection.session
         return bool(
-            session.lost
-            or session.underway
-            or session.farewell is not None
-            or not connection.open
-            or self._unread(connection)
+            session.lost or session.underway or not connection.open or self._unread(connection)
         )
 
     def busy(self, connection: C) -> bool:
@@ -219,6 +228,8 @@ class MySQLDriver(SessionDriver[C]):
 
     def begin_reset(self, connection: C, *, everything: bool) -> bool:
         """See `Driver`. Nothing is sent yet: the pool's worker does it all."""
+        if everything and connection.session.indelible:
+            raise NeedsNewSession
         connection.session.everything = everything
         return False
 

@@ -27,6 +27,9 @@ _ASK_WRAPPED = (
     " OR (Variable_name = 'Compression' AND Value = 'ON')"
 )
 
+# Before mysqlclient 2.3 only `next_result` tells, and waits for the result if there is one.
+_MORE_RESULTS = getattr(Base, "more_results", None)
+
 
 class Connection(Noticing, Base):  # type: ignore[misc] # untyped
     """A mysqlclient connection that keeps a `MySQLSession`."""
@@ -50,11 +53,6 @@ class Connection(Noticing, Base):  # type: ignore[misc] # untyped
         """As mysqlclient's; the connection serves no lease after this one."""
         self.session.lost = True
         return super().set_server_option(*args)
-
-    def restore_attributes(self) -> None:
-        """Undo what was done to this object."""
-        super().restore_attributes()
-        del self.messages[:]
 
 
 class MysqlclientDriver(MySQLDriver[Connection]):
@@ -88,8 +86,10 @@ class MysqlclientDriver(MySQLDriver[Connection]):
 
     def _unread(self, connection: Connection) -> bool:
         try:
-            return bool(connection.next_result() != -1)  # local, but where there is one indeed
-        except MySQLdb.Error:
+            if _MORE_RESULTS is not None and _MORE_RESULTS(connection):
+                return True
+            return bool(connection.next_result() != -1)  # nothing is asked: it is a local look
+        except MySQLdb.Error:  # not even the present one has been read
             return True
 
     def ping(self, connection: Connection, timeout: float) -> None:
@@ -115,7 +115,7 @@ class MysqlclientDriver(MySQLDriver[Connection]):
         Without a database it does not begin again without one otherwise.
         """
         session = connection.session
-        return session.wrapped or not session.login["database"]
+        return bool(session.wrapped or not session.login["database"])
 
     def finish_reset(self, connection: Connection, timeout: float) -> None:
         """See `Driver`. The client library may have changed its character set with the server."""

@@ -89,7 +89,7 @@ class PyMySQLDriver(MySQLDriver[Connection]):
                 connection.next_result()
 
     def _unread(self, connection: Connection) -> bool:
-        result = connection._result  # noqa: SLF001 - PyMySQL has no other way to it
+        result = connection._result  # noqa: SLF001 - see above
         return result is not None and bool(result.unbuffered_active or result.has_next)
 
     def ping(self, connection: Connection, timeout: float) -> None:

@@ -7,7 +7,8 @@ Both modules send every statement of a cursor through the cursor's `_query` and 
 
 from __future__ import annotations
 
-import contextlib
+import os
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 from carpool import sockets
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 # What the client library itself reports, not the server: the exchange came to no proper end.
 # https://dev.mysql.com/doc/mysql-errors/8.0/en/client-error-reference.html
 CLIENT_ERRORS: Final = range(2000, 3000)
+
+# MariaDB keeps the role through COM_RESET_CONNECTION, and even through COM_CHANGE_USER. (One that
+# a procedure sets ends with it.)
+_MAY_SET_ROLE: Final = re.compile("role|execute", re.IGNORECASE)
 
 
 class MySQLSession(Session):
@@ -37,10 +42,14 @@ class MySQLSession(Session):
         self.noted: object = None  # what a tracked cursor is about to send
         self.underway = False  # somebody is in the middle of an exchange with the server
         self.lost = False  # an exchange came to no proper end, or the session is another one
+        self.running = False  # a statement may be, on the server, of which we have let go
+        self.impatient = False  # the client library gives up after a time set by the user
         self.set_up: list[str] = []  # statements
         self.charset = ""  # as opened
         self.login: dict[str, Any] = {}  # as opened: user, password, database
-        self.descriptor = -1
+        self.indelible = False  # what has been left behind may outlast a reset
+        self.descriptor = -1  # as opened
+        self.inode = 0  # of the socket
         self.thread_id = 0  # the server's
         self.port = 0  # of this end, 0: not TCP
         self.wrapped = False  # in TLS or compression
@@ -48,8 +57,9 @@ class MySQLSession(Session):
     def note(self, query: Any) -> None:
         """Take note of a text that is about to be sent."""
         text = query if type(query) is str else text_of(query)
-        if self.effect is None:
-            self.effect = effect(text)
+        if reason := effect(text):
+            self.effect = self.effect or reason
+            self.indelible = self.indelible or bool(_MAY_SET_ROLE.search(text))
         state = transaction(text)
         if state:
             self.begun = True
@@ -64,9 +74,11 @@ class MySQLSession(Session):
         self.underway = self.ending = False
         if isinstance(error, UnicodeEncodeError) and error.object is query:
             return  # PyMySQL encodes a text before it sends anything
-        answered = isinstance(error, self.server_errors) and error.args
-        if not answered or error.args[0] in CLIENT_ERRORS or not error.args[0]:
-            self.lost = True
+        number = error.args[0] if isinstance(error, self.server_errors) and error.args else None
+        if number and number not in CLIENT_ERRORS:
+            return  # an answer
+        self.lost = True
+        self.running = number is None or self.impatient
 
     def cleared(self) -> None:
         """Note that a reset is complete."""
@@ -166,13 +178,26 @@ class Noticing(Base):  # type: ignore[misc] # the modules' own class comes after
         self.session.effect = self.session.effect or "character set"
         self._exchange(super().set_character_set, *args, **kwargs)
 
+    def live_descriptor(self) -> int:
+        """Return the number of the socket, -1: closed.
+
+        The modules close it at some errors without a word, and mysqlclient does not tell which one
+        it is while another thread is at work. A number alone may be that of another file by now.
+        """
+        session = self.session
+        try:
+            same = os.fstat(session.descriptor).st_ino == session.inode
+        except OSError:
+            same = False
+        return session.descriptor if same else -1
+
     def close(self) -> None:
         """As the module's; the pool then waits for the server to hang up."""
-        session = self.session
-        if session.farewell is None and not session.lost:
-            with contextlib.suppress(OSError):
-                session.farewell = sockets.Farewell(session.descriptor)
+        session, descriptor = self.session, self.live_descriptor()
+        if session.farewell is None and descriptor >= 0:
+            session.farewell = sockets.Farewell(descriptor)
         super().close()
+        session.lost = True
 
     def restore_attributes(self) -> None:
         """Undo what was done to this object."""
@@ -262,6 +287,9 @@ def tracked(cursorclass: Any) -> Any:
         return cursorclass
     known = _tracked_classes.get(cursorclass)
     if known is None:
-        made = type(cursorclass.__name__, (Tracked, cursorclass), {"__doc__": cursorclass.__doc__})
+        members: dict[str, Any] = {"__doc__": cursorclass.__doc__}
+        if hasattr(cursorclass, "__del__"):  # PyMySQL's SSCursor, which closes by a way of its own
+            members["__del__"] = Tracked.close
+        made = type(cursorclass.__name__, (Tracked, cursorclass), members)
         known = _tracked_classes.setdefault(cursorclass, made)
     return known

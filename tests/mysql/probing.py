@@ -1,0 +1,7 @@
+"""How tests ask a MariaDB about its sessions; the rest is as in tests/postgresql/probing.py."""
+
+from tests.postgresql.probing import value
+
+
+def id_of(connection):
+    return value(connection, "SELECT connection_id()")
