@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from benchmarks import machine, report, sections
 from benchmarks.places import Places
 from benchmarks.sections import SECTIONS
-from examples.demo.progress import Progress
+from support.progress import Progress
 
 if TYPE_CHECKING:
     from benchmarks.sections import Results

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 from benchmarks import machine
 from benchmarks.report import table, verdict
 from benchmarks.sqlite_writer import Writer
-from examples.demo.progress import Progress
+from support.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -17,9 +17,9 @@ import pytest
 
 from examples.demo.contenders import CARPOOL, CONTENDERS
 from examples.demo.measure import Result, rotated
-from examples.demo.progress import Progress
 from examples.demo.report import failures
 from examples.demo.site import THREADS, WORKERS
+from support.progress import Progress
 
 ROOT = Path(__file__).resolve().parents[1]
 DEMO = [sys.executable, "-m", "examples.demo"]

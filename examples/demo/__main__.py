@@ -10,9 +10,9 @@ from examples.demo import __doc__ as about
 from examples.demo import report, signals
 from examples.demo.contenders import CARPOOL, STOCK
 from examples.demo.measure import compare, steps
-from examples.demo.progress import Progress
 from examples.demo.site import DemoError, Site, listen, manage
 from examples.demo.workloads import WORKLOADS
+from support.progress import Progress
 from support.servers import PostgreSQL, ServerError
 
 PIECES = 1_000_000  # of each product: enough for every order of a long run

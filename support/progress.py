@@ -7,15 +7,17 @@ WIDTH = 24
 
 
 class Progress:
-    def __init__(self, total):
+    """Tells on standard output how far some work of `total` steps has come."""
+
+    def __init__(self, total: int) -> None:
         self.done, self.total = 0, total
 
-    def say(self, text):
+    def say(self, text: str) -> None:
         """Print a line that stays."""
         self.clear()
         print(text)
 
-    def step(self, text):
+    def step(self, text: str) -> None:
         """Announce the step that begins now."""
         if sys.stdout.isatty():
             full = WIDTH * self.done // self.total
@@ -25,7 +27,7 @@ class Progress:
             print(f"[{self.done + 1:2}/{self.total}] {text}")
         self.done += 1
 
-    def clear(self):
+    def clear(self) -> None:
         """Take the bar away."""
         if sys.stdout.isatty():
             print("\r\x1b[K", end="", flush=True)
