@@ -430,6 +430,14 @@ fork(lambda: write("child"))
 connection.close_pool()  # as the last to close it takes the WAL file away
 write("parent again")
 """,
+    "within a transaction begun by hand": """
+connection.cursor().execute("BEGIN")
+write("parent")
+fork(lambda: None)
+write("parent again")
+connection.cursor().execute("COMMIT")
+fork(lambda: write("child"))
+""",
     "within a transaction": """
 with transaction.atomic():
     write("parent")
