@@ -309,6 +309,10 @@ class Pooled(BaseDatabaseWrapper):
                 raise
         return self._prepare_cursor(cursor)  # type: ignore[attr-defined] # not in the stubs
 
+    def is_usable(self) -> bool:
+        """As the engine's, which expects a connection; what was given back is not usable."""
+        return self.connection is not None and super().is_usable()
+
     def close_if_health_check_failed(self) -> None:
         """Check a connection kept over several requests; one from the pool is fit for use."""
         if self.connection is None or self.health_check_done:

@@ -158,6 +158,15 @@ def test_transactions(use, django_subject):
     assert list(Note.objects.values_list("n", flat=True)) == [1]
 
 
+def test_what_was_given_back_is_not_usable(use, django_subject):
+    """Django's health check may ask when the connection has just been closed."""
+    default = use(django_subject)
+    value(default, "SELECT 1")
+    assert default.is_usable()
+    default.close()
+    assert not default.is_usable()
+
+
 def test_nothing_is_left_to_the_next_user(use, django_subject):
     default = use(django_subject, {"max_size": 1})
     for leak in django_subject.leaks.values():
