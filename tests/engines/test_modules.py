@@ -167,13 +167,21 @@ def test_a_ping_of_ones_own(make_pool, place):
         pool.driver.ping(connection, 1)
 
 
-def test_neither_ping_nor_reset_leaves_a_transaction(make_pool, database):
-    def connect(overrides):
-        return psycopg.connect(**database.params | overrides)
+@pytest.fixture
+def strict_place(database):
+    """Where every statement begins a transaction, and the server shows it."""
+    return lambda overrides: psycopg.connect(**database.params | overrides), {}
 
-    pool = make_pool((connect, {}), {"check_after": 0}, reset=["SELECT 7"])
-    pool.release(pool.acquire())
-    assert [row.state for row in database.sessions()] == ["idle"], "after a ping"
+
+def test_a_ping_leaves_no_transaction(make_pool, strict_place, database):
+    pool = make_pool(strict_place)
+    with pool.connection() as connection:
+        pool.driver.ping(connection, 1)
+        assert [row.state for row in database.sessions()] == ["idle"]
+
+
+def test_a_reset_leaves_no_transaction(make_pool, strict_place, database):
+    pool = make_pool(strict_place, reset=["SELECT 7"])
     with pool.connection() as connection:
         run(connection, "SELECT 1")
     eventually(lambda: pool.snapshot().idle == 1)

@@ -184,6 +184,16 @@ def test_what_its_receivers_do_is_there_always(use, kind, which, leaving, create
     assert created == ["default"] * (1 if which == "plain" else 3)
 
 
+def test_also_without_autocommit(use, kind, leaving):
+    """The rollback at the end of a lease does not undo what was done before it began."""
+    leaving(kind.receiver)
+    connection = use(pool={"max_size": 1}, AUTOCOMMIT=False)
+    probe, expected = kind.received
+    for _ in range(2):
+        assert value(connection, probe) == expected
+        connection.close()
+
+
 @SERVERS
 def test_an_unused_lease_costs_nothing(use, kind):
     connection = use(pool={"max_size": 1})
