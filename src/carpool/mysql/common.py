@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 # Too many connections: on the server, of a user by the variable, of a user by a resource limit.
 TOO_MANY, TOO_MANY_OF_USER, LIMIT_EXCEEDED = 1040, 1203, 1226
 PAUSE = 0.01  # seconds between two looks at what cannot be waited for
-NOTICING = 0.05  # seconds within which a server that is not at work has noticed that we hung up
+NOTICING = 0.05  # seconds within which a server that is not at work hangs up if we have
+PATIENCE_OF_A_LOOK = 1.0  # seconds for the ping that tells what it is that TLS hides
 C = TypeVar("C", bound=Any)
 
 
@@ -123,14 +124,18 @@ class MySQLDriver(SessionDriver[C]):
             session.farewell.wait(max(0.0, deadline - monotonic()))
 
     def _break_off(self, connection: C, deadline: float) -> None:
-        """End a session that may be at work: it may not notice that we hang up."""
-        descriptor = connection.live_descriptor()
-        if descriptor >= 0:
+        """End a session that may be at work: it may not notice that we have left."""
+        descriptor, underway = connection.live_descriptor(), connection.session.underway
+        if descriptor >= 0 and not underway:
             farewell = sockets.Farewell(descriptor)
-            wire.hang_up(descriptor)
+            wire.say_no_more(descriptor)
             if farewell.wait(min(NOTICING, max(0.0, deadline - monotonic()))):
                 return
-        self._stop(connection, deadline)
+        try:
+            self._stop(connection, deadline)
+        finally:
+            if descriptor >= 0 and underway:
+                wire.hang_up(descriptor)
 
     def _stop(self, connection: C, deadline: float) -> None:
         """End a session from another one, which MySQL has no other way for than one more login.
@@ -191,7 +196,7 @@ class MySQLDriver(SessionDriver[C]):
         if not session.wrapped:
             return False
         try:
-            self.ping(connection, PAUSE)
+            self.ping(connection, PATIENCE_OF_A_LOOK)
         except Exception:  # noqa: BLE001 - whatever it is, the connection is of no use any more
             return False
         return not session.readable(0)

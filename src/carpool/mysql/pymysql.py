@@ -26,9 +26,13 @@ class Connection(Noticing, Base):  # type: ignore[misc] # untyped
     _write_timeout: float | None
 
     def connect(self, *args: Any, **kwargs: Any) -> None:
-        """As PyMySQL's; once it has been used, the connection serves no lease after this one."""
+        """As PyMySQL's, which bounds but the TCP handshake; what follows is the login.
+
+        Once it has been used, the connection serves no lease after this one.
+        """
         self.session.lost = self.session.thread_id != 0
-        super().connect(*args, **kwargs)
+        with self.hurried(monotonic() + self.connect_timeout):
+            super().connect(*args, **kwargs)
 
     def next_result(self, *args: Any, **kwargs: Any) -> Any:
         """As PyMySQL's, and note how it ends."""

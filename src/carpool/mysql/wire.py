@@ -71,19 +71,31 @@ def check_ok(packet: bytes) -> None:
 @contextlib.contextmanager
 def hurried(descriptor: int, deadline: float) -> Iterator[None]:
     """Bound what a driver does without a time limit: past `deadline` its socket is shut down."""
-    timer = threading.Timer(max(0.0, deadline - monotonic()), hang_up, [descriptor])
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
+    with socket.socket(fileno=os.dup(descriptor)) as same:  # the driver may close its own
+        timer = threading.Timer(max(0.0, deadline - monotonic()), _shut_down, [same])
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
 
 def hang_up(descriptor: int) -> None:
     """Shut a socket down, whoever is waiting on it; it stays open."""
-    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as same:
-        same.shutdown(socket.SHUT_RDWR)
+    with socket.socket(fileno=os.dup(descriptor)) as same:
+        _shut_down(same)
+
+
+def say_no_more(descriptor: int) -> None:
+    """End our side of a conversation; the other end may finish its own."""
+    with socket.socket(fileno=os.dup(descriptor)) as same:
+        _shut_down(same, socket.SHUT_WR)
+
+
+def _shut_down(same: socket.socket, how: int = socket.SHUT_RDWR) -> None:
+    with contextlib.suppress(OSError):
+        same.shutdown(how)
 
 
 def keep_alive(descriptor: int) -> int:
