@@ -28,7 +28,8 @@ ENGINES = pytest.mark.parametrize(("which", "kind"), OVER + UNDER, indirect=["ki
 
 
 @ENGINES
-def test_connections(use, kind, which, in_thread):
+def test_connections(use, kind, which, in_thread, leaving):
+    leaving(kind.receiver)  # so sessions are set up again after a reset
     connection = use(which, {"max_size": 2})
     counts = Counts(connection.vendor)
     for _ in range(4):

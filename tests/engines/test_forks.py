@@ -23,6 +23,15 @@ def ask(sql):
         cursor.execute(sql)
         return cursor.fetchone()[0]
 
+def sockets():
+    found = set()
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            found.add(os.readlink(f"/proc/self/fd/{fd}"))
+        except OSError:
+            pass
+    return {name for name in found if name.startswith("socket:")}
+
 def report(who, before):
     answers = [ask(f"SELECT {number}") for number in range(50)]
     line = {"who": who, "before": before, "session": ask(given["session"]),
@@ -32,8 +41,10 @@ def report(who, before):
 before = ask(given["session"])
 if given["idle"]:
     connection.close()
+shared = sockets()
 child = os.fork()
 if not child:
+    assert not shared & sockets(), "the server must see the end when the parent ends"
     report("child", before)
     raise SystemExit
 _, status = os.waitpid(child, 0)

@@ -7,6 +7,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.db import Error, transaction
 from django.db import connection as default
+from django.test import override_settings
 
 import carpool
 from tests.django.asking import run, value
@@ -273,6 +274,15 @@ def test_another_time_zone_is_another_pool(use):
     assert connection.pool is not pool
 
 
+@pytest.mark.parametrize("kind", ["postgresql"], indirect=True)
+def test_a_pool_keeps_the_time_zone_that_it_was_made_for(use):
+    driver = use().pool.driver
+    with override_settings(USE_TZ=False, TIME_ZONE="Asia/Tokyo"):
+        session = driver.connect({})
+    assert session.execute("SHOW TimeZone").fetchone() == ("UTC",)
+    driver.close(session, 1)
+
+
 @SERVERS
 def test_fresh_credentials(use, kind):
     """They go to the module's connect, under its own names."""
@@ -337,19 +347,24 @@ def test_one_killed_in_use_is_replaced(use, kind):
     assert value(connection, "SELECT 1") == 1
 
 
-@BOTH
-def test_pings(use, kind, which):
-    connection = use(which, {"max_size": 1, "check_after": 0})
-    run(connection, "SELECT 1")
+def test_pings_as_the_engine_does(use, kind, monkeypatch):
+    connection = use(pool={"max_size": 1, "check_after": 0})
+    answers = [True, False]
+    monkeypatch.setattr(type(connection).engine, "is_usable", lambda _: answers.pop(0))
+    first = kind.session_of(connection)  # asked once, and answered
     connection.close()
+    answers += [True] * 9
+    assert kind.session_of(connection) != first
+
+
+@SERVERS
+def test_pings_of_ones_own(use, kind):
+    connection = use("clearing", {"max_size": 1, "check_after": 0})
     session = kind.session_of(connection)
     connection.close()
-    if kind.name != SQLite.name:
-        mark = kind.database.mark()
-        run(connection, "SELECT 1")
-        asked = "SELECT 'alive'" in kind.statements(mark)
-        assert asked is (which == "clearing")
+    mark = kind.database.mark()
     assert kind.session_of(connection) == session
+    assert "SELECT 'alive'" in kind.statements(mark)
 
 
 def test_one_that_the_user_closes(use, kind, caplog):
