@@ -353,10 +353,12 @@ def test_an_unfinished_query_keeps_no_snapshot_of_a_wal(make_pool, file, plain):
     assert not busy
 
 
-def test_a_connection_of_a_thread_that_goes_on_is_not_lent_out(make_pool):
+def test_a_connection_of_a_thread_that_goes_on_is_not_lent_out(make_pool, file):
     """Who gives back while another thread still computes gets that one interrupted."""
+    file.query("PRAGMA journal_mode = WAL")
     pool = make_pool({"max_size": 1})
     connection = pool.acquire()
+    connection.execute("INSERT INTO note VALUES (1)")
     begun, errors = threading.Event(), []
     connection.create_function("begun", 0, begun.set)
 
@@ -375,6 +377,9 @@ def test_a_connection_of_a_thread_that_goes_on_is_not_lent_out(make_pool):
     pool.release(connection)
     thread.join()
     assert errors == ["interrupted"]
+    eventually(lambda: not file.descriptors())
+    left = [each.name for each in file.path.parent.glob("shop.db*")]
+    assert left == ["shop.db"]  # the last to close has made its checkpoint all the same
     with pool.connection() as other:
         assert other is not connection
 
