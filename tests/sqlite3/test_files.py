@@ -2,6 +2,7 @@
 
 import contextlib
 import sqlite3
+import weakref
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,15 @@ def test_one_that_somebody_closes_who_has_given_it_back(make_pool):
     pool.release(connection)
     connection.close()
     assert read(pool) == []
+
+
+def test_a_closed_connection_leaves_no_work_to_the_garbage_collector(file):
+    driver = SQLiteDriver(file.path)
+    connection = driver.connect({})
+    session = weakref.ref(connection.session)
+    driver.close(connection, 0)
+    del connection
+    assert session() is None
 
 
 def test_a_folder_moved_away(make_pool, tmp_path):

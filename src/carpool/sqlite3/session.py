@@ -60,14 +60,15 @@ class Noticing(ConnectionBase):
         session = SQLiteSession()
         object.__setattr__(self, "session", session)
         session.readable = readable
+        own = vars(self).keys() - {"session"}  # which would hold itself
         session.baseline = {
-            name: getattr(self, name) for name in (*ATTRIBUTES, *vars(self)) if hasattr(self, name)
+            name: getattr(self, name) for name in (*ATTRIBUTES, *own) if hasattr(self, name)
         }
 
     def restore_attributes(self) -> None:
         """Undo what was done to this object; only outside a transaction, which it would commit."""
         baseline = self.session.baseline
-        for name in vars(self).keys() - baseline.keys():
+        for name in vars(self).keys() - baseline.keys() - {"session"}:
             delattr(self, name)
         for name, value in baseline.items():
             if getattr(self, name, self) != value:
