@@ -1,16 +1,27 @@
 """The comparison of Django's own tests: what it calls a regression, and that it sees everything."""
 
 import json
+import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 
+import psycopg
+import pymysql
 import pytest
 
-from support.django_suite import outcomes, plan, report
+from support.django_suite import __main__ as command
+from support.django_suite import environment, outcomes, plan, report
 from support.django_suite.comparison import Comparison, judge
+from support.django_suite.databases import DATABASES
+from support.django_suite.home import ServerHome, left_behind
 from support.django_suite.outcomes import Outcome
+from support.django_suite.suite import Suite
 from support.django_suite.supervision import Execution
+from support.servers import NotInstalled
 
 ROOT = Path(__file__).parents[1]
 PASSED, SKIPPED = Outcome("passed"), Outcome("skipped", "no such feature")
@@ -154,11 +165,28 @@ def test_regressions_that_end_alike_show_one_traceback():
 def test_the_closing_line_counts_regressions_and_outdated_entries():
     comparison = compare({"a": PASSED, "b": PASSED, "c": PASSED}, {"a": PASSED, "b": PASSED})
     verdict = judge([comparison], {"a": "why"})
-    assert report.closing_line(verdict, "e") == "Django's own tests with e: 2 passed, 2 failed"
+    assert report.closing_line("e", verdict) == "Django's own tests with e: 2 passed, 2 failed"
+
+
+def test_the_last_table_has_a_row_for_each_run_with_what_is_worse_and_what_is_accepted():
+    stock = {"a": PASSED, "b": PASSED, "c": Outcome("passed", "", 1.5)}
+    comparison = compare(stock, {"a": PASSED, "b": FAILED, "c": SKIPPED})
+    *_, row = report.summary([(comparison, judge([comparison], {"b": "why"}))])
+    assert row.split() == ["serial", "3", "0", "0", "1.5", "1", "1", "1", "0.0", "1", "1"]
+
+
+# The plan
+
+
+@pytest.mark.parametrize("database", DATABASES.values(), ids=DATABASES)
+def test_every_database_is_run_in_one_process_and_in_two_also_when_time_is_short(database):
+    for runs in (database.quick, database.full):
+        assert {run.options[0] for run in runs} == {"--parallel=1", "--parallel=2"}
+        assert len({run.name for run in runs}) == len(runs)
 
 
 def test_labels_given_make_one_run_of_them():
-    (run,) = plan.runs(quick=True, labels=("basic",), workers=2)
+    (run,) = DATABASES["sqlite"].runs(quick=True, labels=("basic",), workers=2)
     assert (run.labels, run.options) == (("basic",), ("--parallel=2",))
 
 
@@ -168,6 +196,174 @@ def test_nearly_all_tests_are_all_packages_but_for_some_parts():
     assert all(
         label.startswith(f"{name}.") for name, parts in plan.IN_PARTS.items() for label in parts
     )
+
+
+# The command
+
+COMPARED = compare({"a.T.test": PASSED}, {"a.T.test": PASSED})
+
+
+@pytest.mark.parametrize(
+    ("results", "status", "said"),
+    [
+        ([command.Result("e", {}, [COMPARED])], 0, "e: 1 passed, 0 failed"),
+        ([command.Result("e", {"a.T.test": "why"}, [COMPARED])], 1, "e: 1 passed, 1 failed"),
+        (
+            [command.Result("e", {}, [COMPARED]), command.Result("f", {}, [], "f: not installed")],
+            2,
+            "f: not installed",
+        ),
+    ],
+)
+def test_what_got_worse_and_what_could_not_be_tried_end_with_a_status(
+    results, status, said, capsys
+):
+    assert command.conclude(results) == status
+    assert said in capsys.readouterr().out
+
+
+def test_a_database_that_is_not_installed_is_told_and_the_others_are_tried(tmp_path, capsys):
+    def home():
+        raise NotInstalled("it is not installed: apt-get install it")
+
+    options = command.parse_options(["--quick"])
+    assert options.database == list(DATABASES)
+    missing = replace(DATABASES["mariadb"], home=home)
+    result = command.compare(missing, tmp_path, options)
+    assert result.missing == "NOT RUN with carpool.mysql: it is not installed: apt-get install it"
+    assert "apt-get install it" in capsys.readouterr().err
+
+
+def test_another_engine_is_for_one_database(capsys):
+    with pytest.raises(SystemExit):
+        command.parse_options(["--engine", "some.engine"])
+    assert "--engine is for one --database" in capsys.readouterr().err
+
+
+class Unable(Suite):
+    """A suite whose runs come to nothing."""
+
+    def _run(self, run, engine, side):
+        return {"the_run.ends_by_itself": FAILED}
+
+
+def test_a_run_that_stock_django_cannot_finish_is_an_error_and_is_not_kept(tmp_path, monkeypatch):
+    """Else all that did not come to be run would count as no worse with carpool."""
+    monkeypatch.setattr(environment, "CACHE", tmp_path)
+    with DATABASES["sqlite"].home() as home:
+        suite = Unable(DATABASES["sqlite"], home, tmp_path, "some.engine")
+        with pytest.raises(environment.SuiteError, match="stock Django could not finish 'x':\n"):
+            suite.compare(plan.Run("x", ("basic",)))
+    assert not list(tmp_path.rglob("*.json"))
+
+
+# Where the tests run
+
+
+@pytest.fixture(scope="module", params=DATABASES)
+def place(request):
+    """The home of a database, and a function that opens a connection to a database there."""
+    with DATABASES[request.param].home() as home:
+        yield (
+            home,
+            {"postgresql": in_postgresql, "mariadb": in_mariadb, "sqlite": in_sqlite}[
+                request.param
+            ],
+        )
+        home.clean()
+
+
+def in_postgresql(home, name):
+    return psycopg.connect(**home.server.params | {"dbname": name}, autocommit=True)
+
+
+def in_mariadb(home, name):
+    return pymysql.connect(**home.server.params | {"database": name}, autocommit=True)
+
+
+def in_sqlite(home, name):
+    real = Path(home.django("site")["NAME"])
+    return sqlite3.connect(real.with_stem(name), isolation_level=None)
+
+
+def failed(found):
+    return {test.removeprefix("the_run."): o.detail for test, o in found.items() if o.detail}
+
+
+def test_a_place_that_was_left_as_found_passes(place):
+    home, _ = place
+    assert {outcome.verdict for outcome in left_behind(home, False).values()} == {"passed"}
+
+
+def test_a_table_in_a_real_database_is_noticed(place):
+    home, connect = place
+    with closing(connect(home, "site_other")) as connection:
+        connection.cursor().execute("CREATE TABLE lost (id int)")
+    found = left_behind(home, False)
+    with closing(connect(home, "site_other")) as connection:
+        connection.cursor().execute("DROP TABLE lost")
+    assert list(failed(found)) == ["tables in the real databases"]
+    assert found["the_run.tables in the real databases"].detail.endswith(": lost")
+
+
+def test_a_test_database_is_noticed_unless_it_is_kept_and_is_cleaned_away(place):
+    home, _ = place
+    create(home, "test_site_1")
+    assert list(failed(left_behind(home, True))) == []
+    assert list(failed(left_behind(home, False))) == ["test databases left"]
+    home.clean()
+    assert list(failed(left_behind(home, False))) == []
+
+
+def test_an_unfinished_session_is_noticed_and_ended(place, monkeypatch):
+    home, connect = place
+    monkeypatch.setattr("support.django_suite.home._GRACE", 0.0)
+    with suppress(psycopg.Error, pymysql.Error), closing(connect(home, "site")) as connection:
+        connection.cursor().execute("BEGIN")
+        connection.cursor().execute("CREATE TABLE lost (id int)")
+        assert "sessions left on the server" in failed(left_behind(home, True))
+        if isinstance(home, ServerHome):
+            home.clean()
+            assert home.sessions() == []
+        connection.rollback()
+    with closing(connect(home, "site")) as connection:
+        connection.cursor().execute("DROP TABLE IF EXISTS lost")
+
+
+def create(home, name):
+    if isinstance(home, ServerHome):
+        home.server.create_database(name)
+    else:
+        Path(home.django(name)["NAME"]).touch()
+
+
+# Settings, inside the process of the tests
+
+SETTINGS = """
+import MySQLdb  # as Django's runtests.py does
+from support.django_suite import settings
+from django.conf import settings as django_settings
+django_settings.configure(DATABASES=settings.DATABASES)
+from django.db import connection
+from django.db.backends.mysql.base import Database
+print(Database.__name__)
+"""
+
+
+@pytest.mark.parametrize(("asked", "driver"), [("", "MySQLdb"), ("yes", "pymysql")])
+def test_pymysql_takes_the_place_of_mysqlclient_where_it_is_asked_for(asked, driver):
+    pytest.importorskip("MySQLdb", reason="mysqlclient is not installed")
+    entry = {"default": {"ENGINE": "django.db.backends.mysql"}}
+    variables = {"SUITE_DATABASES": json.dumps(entry), "SUITE_PYMYSQL": asked}
+    done = subprocess.run(
+        [sys.executable, "-c", SETTINGS],
+        cwd=ROOT,
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout.strip(), done.stderr) == (driver, "")
 
 
 # Recording and watching, with small suites of tests in real processes
@@ -216,13 +412,13 @@ class Two(SimpleTestCase):
 """
 
 
-def run_small(folder, source, workers, silence=60.0):
+def run_small(folder, source, workers, silence=60.0, **variables):
     (folder / "small.py").write_text(source)
     return Execution(
         title="small",
         command=[sys.executable, "-c", SUITE, str(workers)],
         cwd=folder,
-        variables={"PYTHONPATH": str(ROOT)},
+        variables={"PYTHONPATH": str(ROOT), **variables},
         folder=folder / "events",
         silence=silence,
     ).finish()
@@ -244,6 +440,13 @@ def test_every_outcome_is_recorded_in_one_process_and_in_two(tmp_path, workers):
     assert "0 != 1" in found["small.One.test_fails_in_a_subtest"].detail
     assert "Unpicklable" in found["small.One.test_fails"].detail
     assert "no class" in found["setUpClass (small.Two)"].detail
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_tests_can_be_left_out_by_name(tmp_path, workers):
+    names = "small.One.test_waits_for_ever small.Two.test_passes"
+    found = run_small(tmp_path, HANGING, workers, SUITE_LEFT_OUT=names)
+    assert list(found) == ["small.One.test_passes", "the_run.ends_by_itself"]
 
 
 @pytest.mark.parametrize("workers", [1, 2])

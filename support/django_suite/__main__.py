@@ -1,6 +1,7 @@
 """`python -m support.django_suite`: run Django's tests with both engines and compare.
 
-Exit status 1 when a test is worse with the engine under test than with stock Django.
+Exit status: 1 when a test is worse with carpool's engine than with stock Django's, 2 when a
+database could not be tried at all.
 """
 
 from __future__ import annotations
@@ -10,60 +11,100 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from support.django_suite import environment, plan, report, server
-from support.django_suite.comparison import Comparison, judge
+from support.django_suite import environment, report
+from support.django_suite.comparison import judge
+from support.django_suite.databases import DATABASES
+from support.django_suite.environment import SuiteError
 from support.django_suite.suite import Suite
+from support.servers import ServerError
 
 if TYPE_CHECKING:
-    from support.django_suite.plan import Run
+    from collections.abc import Mapping, Sequence
+
+    from support.django_suite.comparison import Comparison
+    from support.django_suite.plan import Database
 
 
 def main() -> int:
     """Run the command; return its exit status."""
-    options = _options()
+    options = parse_options()
     environment.CACHE.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="run-", dir=environment.CACHE))
     try:
         environment.tests_folder()
         environment.interpreter()
-        with server.start() as postgresql:
-            suite = Suite(postgresql, folder, options.engine)
-            comparisons = [suite.compare(run) for run in _runs(options)]
-    except environment.SuiteError as error:
+        results = [compare(DATABASES[name], folder, options) for name in options.database]
+    except SuiteError as error:
         print(error, file=sys.stderr)
         return 2
     finally:
         if not options.keep:
             shutil.rmtree(folder)
-    return _conclude(comparisons, options.engine)
+    return conclude(results)
 
 
-def _conclude(comparisons: list[Comparison], engine: str) -> int:
-    verdict = judge(comparisons, plan.ACCEPTED)
-    print(*report.regressions(verdict), "", sep="\n")
+class Result(NamedTuple):
+    """What has come of one database: comparisons, or the reason why it could not be tried."""
+
+    engine: str
+    accepted: Mapping[str, str]
+    comparisons: list[Comparison]
+    missing: str = ""
+
+
+def compare(database: Database, folder: Path, options: argparse.Namespace) -> Result:
+    """Make the runs of one database."""
+    print(f"== {database.name}", *report.left_out(database.left_out), sep="\n", flush=True)
+    engine = options.engine or database.engine
+    try:
+        with database.home() as home:
+            suite = Suite(database, home, folder, engine)
+            runs = database.runs(options.quick, tuple(options.labels), options.parallel)
+            return Result(engine, database.accepted, [suite.compare(run) for run in runs])
+    except (ServerError, SuiteError) as error:
+        print(error, file=sys.stderr)
+        return Result(engine, {}, [], f"NOT RUN with {engine}: {error}")
+
+
+def conclude(results: list[Result]) -> int:
+    """Print what all the runs have shown; return the exit status."""
+    _list_failing_with_both([found for result in results for found in result.comparisons])
+    verdicts = [judge(result.comparisons, result.accepted) for result in results]
+    for result, verdict in zip(results, verdicts, strict=True):
+        print(*report.regressions(verdict), *report.differences(verdict, result.accepted), sep="\n")
+    rows = [(c, judge([c], result.accepted)) for result in results for c in result.comparisons]
+    print(*report.summary(rows), "", sep="\n")
+    for result, verdict in zip(results, verdicts, strict=True):
+        print(result.missing or report.closing_line(result.engine, verdict))
+    if any(result.missing for result in results):
+        return 2
+    return 0 if all(verdict.good for verdict in verdicts) else 1
+
+
+def _list_failing_with_both(comparisons: list[Comparison]) -> None:
     if failing := report.failing_with_both(comparisons):
         names = environment.CACHE / "failing-with-both"
         names.write_text("\n".join(failing) + "\n")
         print(f"{len(failing)} fail with stock Django too: {names.relative_to(environment.ROOT)}")
-    print(*report.differences(verdict, plan.ACCEPTED), sep="\n")
-    print(report.closing_line(verdict, engine))
-    return 0 if verdict.good else 1
 
 
-def _options() -> argparse.Namespace:
+def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m support.django_suite", description=__doc__)
+    parser.add_argument(
+        "--database", nargs="+", choices=DATABASES, default=list(DATABASES), help="default: all"
+    )
     parser.add_argument("--quick", action="store_true", help="the most telling tests only")
-    parser.add_argument("--engine", default=plan.ENGINE, help="default: %(default)s")
+    parser.add_argument("--engine", help="in the place of carpool's, with one --database")
     parser.add_argument("--labels", nargs="+", default=(), help="these tests only, in one run")
     parser.add_argument("--parallel", type=int, default=1, help="processes, with --labels")
     parser.add_argument("--keep", action="store_true", help="keep events and output in .cache")
-    return parser.parse_args()
-
-
-def _runs(options: argparse.Namespace) -> tuple[Run, ...]:
-    return plan.runs(options.quick, tuple(options.labels), options.parallel)
+    options = parser.parse_args(arguments)
+    if options.engine and len(options.database) > 1:
+        parser.error("--engine is for one --database")
+    return options
 
 
 if __name__ == "__main__":

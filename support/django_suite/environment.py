@@ -8,6 +8,7 @@ pooling cannot pass. carpool does not use it, and the other tests show that it n
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import platform
 import shutil
@@ -16,13 +17,14 @@ import sys
 import tarfile
 import tempfile
 import venv
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / ".cache" / "django_suite"
 
-_AS_HERE = ("Django", "psycopg", "psycopg-binary", "asgiref", "sqlparse")
+_AS_HERE = ("Django", "psycopg", "psycopg-binary", "PyMySQL", "asgiref", "sqlparse")
+_IF_HERE = ("mysqlclient",)  # pip has to build it, which not every machine can
 _BESIDES = (
     "psycopg-pool==3.3.3",
     "Jinja2==3.1.6",
@@ -37,13 +39,14 @@ class SuiteError(RuntimeError):
 
 def versions() -> dict[str, str]:
     """Return what decides the outcomes of Django's tests, but for the server."""
-    return {"python": sys.version, **{name: version(name) for name in _AS_HERE}}
+    return {"python": sys.version, **_as_here()}
 
 
 def tests_folder() -> Path:
     """Return the folder `tests` of Django's source distribution, fetched once."""
     name = f"django-{version('Django')}"
     if not (CACHE / name).exists():
+        CACHE.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=CACHE) as making:
             _fetch(Path(making)).rename(CACHE / name)
     return CACHE / name / "tests"
@@ -69,7 +72,15 @@ def interpreter() -> Path:
 
 
 def _requirements() -> list[str]:
-    return [*(f"{name}=={version(name)}" for name in _AS_HERE), *_BESIDES]
+    return [*(f"{name}=={number}" for name, number in _as_here().items()), *_BESIDES]
+
+
+def _as_here() -> dict[str, str]:
+    found = {name: version(name) for name in _AS_HERE}
+    for name in _IF_HERE:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def _recipe() -> str:

@@ -1,23 +1,15 @@
-"""Which of Django's tests are run, and how."""
+"""Which of Django's tests are run, and how: what the databases choose from."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from __future__ import annotations
 
-ENGINE = "carpool.postgresql"
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-ACCEPTED: dict[str, str] = {
-    "backends.postgresql.tests.Tests.test_connect_pool": (
-        "wants psycopg_pool.PoolTimeout; here it is carpool.PoolTimeout, "
-        "which unlike that one is a django.db.OperationalError"
-    ),
-    "backends.postgresql.tests.Tests.test_pool_check_can_be_overridden": (
-        "reads psycopg_pool's private attribute _check"
-    ),
-    "backends.postgresql.tests.Tests.test_pooling_health_checks": (
-        "reads psycopg_pool's private attribute _check"
-    ),
-}
-"""Tests that stock Django passes and carpool is not meant to: the test's id, and the reason."""
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from contextlib import AbstractContextManager
+
+    from support.django_suite.home import Home
 
 
 @dataclass(frozen=True)
@@ -28,11 +20,35 @@ class Run:
     labels: tuple[str, ...]
     options: tuple[str, ...] = ("--parallel=1",)
     times: int = 1  # one after another, the worst outcome of each test counts
+    settings: Mapping[str, object] = field(default_factory=dict)  # more for each of DATABASES
+    pymysql: bool = False  # installed as MySQLdb, which is otherwise mysqlclient
 
     @property
     def keeps_databases(self) -> bool:
         """Tell whether the test databases are meant to be there afterwards."""
         return "--keepdb" in self.options
+
+
+@dataclass(frozen=True)
+class Database:
+    """A database that Django's tests are run on, with stock Django's engine and with ours."""
+
+    name: str
+    engine: str
+    stock: str
+    home: Callable[[], AbstractContextManager[Home]]
+    quick: tuple[Run, ...]
+    full: tuple[Run, ...]
+    accepted: Mapping[str, str]
+    """Tests that stock Django passes and carpool is not meant to: the test's id, and the reason."""
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """Tests that are of no use here with either engine: the test's id, and the reason."""
+
+    def runs(self, quick: bool, labels: tuple[str, ...], workers: int) -> tuple[Run, ...]:
+        """Return the runs to make: the quick or the full set, or one run of the labels given."""
+        if labels:
+            return (Run("chosen labels", labels, (f"--parallel={workers}",)),)
+        return self.quick if quick else self.full
 
 
 IN_PARTS = {
@@ -44,7 +60,7 @@ IN_PARTS = {
     # Much time and hardly a connection:
     **dict.fromkeys(("admin_scripts", "dispatch", "staticfiles_tests"), ()),
     **dict.fromkeys(("template_tests", "user_commands", "view_tests"), ()),
-    # Not for this engine; not tests by themselves:
+    # Not for these engines; not tests by themselves:
     **dict.fromkeys(("gis_tests", "import_error_package", "test_runner_apps"), ()),
 }
 """The labels that stand for a package of Django's tests, where that is not its own name."""
@@ -56,29 +72,11 @@ def nearly_all(packages: Iterable[str]) -> tuple[str, ...]:
 
 
 # What finds most faults of a pool, by experience, in little time.
-_CLOSE = ("backends", "transactions", "transaction_hooks", "servers", "async", "asgi.tests")
-_NEAR = ("test_utils", "db_utils", "basic", "delete", "get_or_create", "introspection")
-_MORE = ("multiple_database", "raw_query")
-_FORKED = (
+CLOSE = ("backends", "transactions", "transaction_hooks", "servers", "async")
+NEAR = ("test_utils", "db_utils", "basic", "delete", "get_or_create", "introspection")
+MORE = ("multiple_database", "raw_query", "timezones")
+FORKED = (
     *("backends", "transactions", "transaction_hooks", "select_for_update", "test_utils"),
     *("migrations.test_executor", "migrations.test_operations"),
 )
-_KEPT = ("basic", "transactions", "multiple_database", "migrations.test_executor")
-
-QUICK = (
-    Run("serial", (*_CLOSE, *_NEAR, *_MORE)),
-    Run("two workers", _FORKED, ("--parallel=2",)),
-)
-FULL = (
-    Run("nearly all", ()),
-    Run("two workers", _FORKED, ("--parallel=2",)),
-    Run("kept databases", _KEPT, ("--parallel=1", "--keepdb"), times=2),
-    Run("reverse", _CLOSE, ("--parallel=1", "--reverse")),
-)
-
-
-def runs(quick: bool, labels: tuple[str, ...], workers: int) -> tuple[Run, ...]:
-    """Return the runs to make: the quick or the full set, or one run of the labels given."""
-    if labels:
-        return (Run("chosen labels", labels, (f"--parallel={workers}",)),)
-    return QUICK if quick else FULL
+KEPT = ("basic", "transactions", "multiple_database", "migrations.test_executor")

@@ -56,7 +56,13 @@ def differences(verdict: Verdict, accepted: Mapping[str, str]) -> Iterator[str]:
     for test in sorted(set(verdict.accepted)):
         yield f"Accepted difference: {test}: {accepted[test]}"
     for test in sorted(set(verdict.outdated)):
-        yield f"OUTDATED: {test} passes: take it off the accepted differences (plan.py)"
+        yield f"OUTDATED: {test} passes: take it off the accepted differences of its database"
+
+
+def left_out(tests: Mapping[str, str]) -> Iterator[str]:
+    """Yield the tests that were not run with either engine, with the reasons."""
+    for test, reason in sorted(tests.items()):
+        yield f"Left out: {test}: {reason}"
 
 
 def failing_with_both(comparisons: Iterable[Comparison]) -> list[str]:
@@ -64,7 +70,19 @@ def failing_with_both(comparisons: Iterable[Comparison]) -> list[str]:
     return [f"{c.run}: {test}" for c in comparisons for test in c.failing_with_both()]
 
 
-def closing_line(verdict: Verdict, engine: str) -> str:
-    """Return the sum of it all."""
+def summary(rows: Iterable[tuple[Comparison, Verdict]]) -> Iterator[str]:
+    """Yield a table of all runs: a row for each, with what is worse and what is accepted."""
+    yield f"\n{'':<34} {'stock Django':^33}   {'carpool':^33}"
+    columns = ("passed", "failed", "skipped", "seconds") * 2
+    yield _ROW.format("", *columns) + "   worse accepted"
+    for comparison, verdict in rows:
+        sides = (comparison.stock.values(), comparison.ours.values())
+        figures = (figure for side in sides for figure in _figures(side))
+        worse, accepted = len(verdict.regressions), len(verdict.accepted)
+        yield f"{_ROW.format(comparison.run, *figures)}   {worse:>5} {accepted:>8}"
+
+
+def closing_line(engine: str, verdict: Verdict) -> str:
+    """Return the sum of all runs with one engine."""
     failed = len(verdict.regressions) + len(set(verdict.outdated))
     return f"Django's own tests with {engine}: {verdict.kept} passed, {failed} failed"

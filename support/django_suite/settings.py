@@ -1,19 +1,21 @@
 """Settings for Django's test suite, read inside the process that runs it.
 
-`SUITE_ENGINE` names the database engine, `SUITE_SERVER` holds the server's address as JSON.
+`SUITE_DATABASES` holds DATABASES as JSON; `SUITE_PYMYSQL` is empty, or says that PyMySQL is to be
+MySQLdb.
 """
 
 import json
 import os
+import sys
 
-from support.django_suite.names import REAL_DATABASES
+if os.environ["SUITE_PYMYSQL"]:
+    import pymysql
 
-_server = json.loads(os.environ["SUITE_SERVER"])
+    for name in [name for name in sys.modules if name.partition(".")[0] == "MySQLdb"]:
+        del sys.modules[name]  # Django's runtests.py has imported mysqlclient already
+    pymysql.install_as_MySQLdb()
 
-DATABASES = {
-    alias: {"ENGINE": os.environ["SUITE_ENGINE"], **_server, "NAME": name}
-    for alias, name in REAL_DATABASES.items()
-}
+DATABASES = json.loads(os.environ["SUITE_DATABASES"])
 TEST_RUNNER = "support.django_suite.recorder.RecordingRunner"
 
 SECRET_KEY = "nothing to hide"
