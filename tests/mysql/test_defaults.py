@@ -65,7 +65,7 @@ DEFAULTS = {
         "SET @welcome = NULL",
     ),
     "database": ({}, "SELECT DATABASE() LIKE 'test_%'", 1, "USE mysql"),
-    "no database": ({"database": None}, "SELECT DATABASE()", None, "USE mysql"),
+    "no database": ({"database": ""}, "SELECT DATABASE()", None, "USE mysql"),
 }
 
 
@@ -86,7 +86,7 @@ def test_a_default_survives_a_reset(make_pool, name, change_it):
         assert value(connection, "SELECT @mine") is None
         assert id_of(connection) == number or name == "no database"
         assert value(connection, query) == default
-        assert value(connection, "SELECT 'ä€'".replace("€", "")) == "ä"
+        assert value(connection, "SELECT 'ä'") == "ä"
 
 
 @every_way

@@ -125,18 +125,18 @@ def by_a_cursor_of_its_own(connection):
 
 class OwnCursor(MySQLdb.cursors.DictCursor):
     def _query(self, query):
-        return super()._query(query + b" -- as I like it")
+        return super()._query(SET.encode())
 
 
 class OwnPyMySQLCursor(pymysql.cursors.DictCursor):
     def _query(self, query):
-        return super()._query(query + " -- as I like it")
+        return super()._query(SET)
 
 
 def by_users_cursor(connection):
     mysqlclient = isinstance(connection, MySQLdb.connections.Connection)
     cursor = connection.cursor(OwnCursor if mysqlclient else OwnPyMySQLCursor)
-    cursor.execute(SET)
+    cursor.execute("SELECT 1")  # of which it makes something else
 
 
 def by_changed_cursorclass(connection):
@@ -209,6 +209,18 @@ def test_every_way_plants_something(make_pool, plant):
     with connection.cursor(connection.session.cursorclass) as cursor:
         cursor.execute("SELECT @mine")
         assert cursor.fetchone() == (77,)
+
+
+def test_a_text_that_was_noticed_is_noticed_again(make_pool, driver_class):
+    """Though the very same object has been sent by a cursor in an earlier lease."""
+    pool = make_pool({"max_size": 1})
+    text = SET.encode() if driver_class is MysqlclientDriver else SET
+    with pool.connection() as connection:
+        connection.cursor().execute(text)
+    with pool.connection() as connection:
+        connection.query(text)
+    with pool.connection() as connection:
+        assert value(connection, "SELECT @mine") is None
 
 
 @pytest.mark.parametrize("plant", ["execute", "executemany", "callproc", "connection.query"])
@@ -351,6 +363,15 @@ def test_an_ended_transaction_costs_nothing(make_pool, database):
         *("SETAUTOCOMMIT=0", insert.upper().replace(" ", ""), "COMMIT", "SETAUTOCOMMIT=1"),
         "SELECT1",
     ]
+
+
+@pytest.mark.parametrize("reset", ["auto", "rollback", "always", None])
+def test_autocommit_that_was_switched_off_is_on_again(make_pool, reset):
+    pool = make_pool({"max_size": 1, "reset": reset})
+    with pool.connection() as connection:
+        connection.autocommit(False)
+    with pool.connection() as connection:
+        assert value(connection, "SELECT @@autocommit") == 1
 
 
 LOCKS = {

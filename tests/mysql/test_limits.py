@@ -6,6 +6,7 @@ import threading
 import pytest
 
 from tests.mysql.conftest import every_way
+from tests.mysql.probing import id_of
 from tests.postgresql.probing import eventually, run, value
 
 
@@ -144,10 +145,13 @@ def test_a_rotated_password_serves_new_connections_and_resets(make_pool, databas
             return current["password"] if kind is str else dict(current)
 
         pool = make_pool({"credentials": credentials}, user="renewed", password="never used")
+        numbers = set()
         for _ in range(2):
             with pool.connection() as connection:
                 assert value(connection, "SELECT @mine") is None
                 run(connection, "SET @mine = 1")
+                numbers.add(id_of(connection))
+        assert len(numbers) == 1
         server.query("ALTER USER renewed IDENTIFIED BY 'second'")
         pool.drain()
         with pytest.raises(Exception, match="Access denied"):

@@ -205,7 +205,10 @@ class MySQLDriver(SessionDriver[C]):
         """See `Driver`."""
         session = connection.session
         return bool(
-            session.lost or session.underway or not connection.open or self._unread(connection)
+            session.lost
+            or session.underway
+            or connection.live_descriptor() < 0
+            or self._unread(connection)
         )
 
     def busy(self, connection: C) -> bool:
@@ -213,9 +216,11 @@ class MySQLDriver(SessionDriver[C]):
         return bool(connection.session.underway)
 
     def in_transaction(self, connection: C) -> bool:
-        """See `Driver`."""
+        """See `Driver`. To be left without autocommit is as bad as to be left in a transaction."""
         session = connection.session
-        return bool(session.begun or (session.sent and not connection.get_autocommit()))
+        if session.begun or session.switched:
+            return True
+        return bool(session.sent and not connection.get_autocommit())
 
     def commit(self, connection: C) -> None:
         """See `Driver`."""

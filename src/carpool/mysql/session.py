@@ -39,6 +39,7 @@ class MySQLSession(Session):
         self.begun = False  # a transaction, in so many words
         self.ending = False  # the text that is being sent ends one
         self.sent = False  # a statement since the last end of a transaction
+        self.switched = False  # autocommit is not as opened, by the module's own method
         self.noted: object = None  # what a tracked cursor is about to send
         self.underway = False  # somebody is in the middle of an exchange with the server
         self.lost = False  # an exchange came to no proper end, or the session is another one
@@ -83,6 +84,7 @@ class MySQLSession(Session):
     def cleared(self) -> None:
         """Note that a reset is complete."""
         super().cleared()
+        self.switched = False
         self.end()
 
 
@@ -164,9 +166,11 @@ class Noticing(Base):  # type: ignore[misc] # the modules' own class comes after
         """As the module's; to switch it on commits what is open."""
         before = self.get_autocommit()
         self._exchange(super().autocommit, value)
+        session = self.session
+        session.switched = bool(value) != session.autocommit
         if bool(value) != before:
-            self.session.sent = False
-            self.session.begun = self.session.begun and before
+            session.sent = False
+            session.begun = session.begun and before
 
     def select_db(self, database: Any) -> None:
         """As the module's, until the connection is given back."""
