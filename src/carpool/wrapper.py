@@ -80,11 +80,14 @@ class Pooled(BaseDatabaseWrapper):
     _chosen_zone: Any = None  # and the time zone; Django tells when that changes
     _lessor: Pool[Any] | None = None  # the pool that `connection` came from
     _minded = False
+    # What an engine's `close` may be for `close_if_unusable_or_obsolete` to do without it: one
+    # that does no more for a pooled connection than Django's own.
+    plain_closes: ClassVar[tuple[Any, ...]] = (BaseDatabaseWrapper.close,)
     _close_is_plain: ClassVar[bool]  # no subclass has to hear of the end of a lease
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls._close_is_plain = cls.close is BaseDatabaseWrapper.close
+        cls._close_is_plain = cls.close in cls.plain_closes
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)  # as given: PostGIS looks for `alias` by name

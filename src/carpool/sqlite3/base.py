@@ -25,6 +25,8 @@ class DatabaseWrapper(Pooled, stock.DatabaseWrapper):
     """Django's SQLite wrapper on pooled connections; databases in memory are left to Django."""
 
     engine: type[Any] = stock.DatabaseWrapper  # what makes the connections
+    # Django's here spares databases in memory, which are not pooled.
+    plain_closes = (*Pooled.plain_closes, stock.DatabaseWrapper.close)
 
     def pool_driver(self) -> Driver[Any] | None:
         """Return a driver that makes connections as Django's wrapper would."""

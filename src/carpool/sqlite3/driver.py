@@ -66,8 +66,10 @@ class SQLiteDriver(SessionDriver[Noticing]):
             for each in made:
                 each.close()
             raise
-        made[-1].begin_session(files.watch(self._path, opened or files.identity(self._path)))
-        return made[-1]
+        connection = made[-1]
+        connection.begin_session(files.Opened(opened or files.identity(self._path)))
+        connection.session.readable = files.watch(self._path, connection.session.opened)
+        return connection
 
     def close(self, connection: Noticing, patience: float) -> None:
         """See `Driver`."""
@@ -107,20 +109,14 @@ class SQLiteDriver(SessionDriver[Noticing]):
 
     def disown(self, connection: Noticing) -> None:
         """See `Driver`. Neither used nor closed, see `may_fork`."""
-        connection.session.closed = True
+        connection.session.opened.closed = True
         never_end(connection)
 
     # ------------------------------------------------------------------- judge
 
-    def watch(self, connection: Noticing) -> Callable[[int], object]:
-        """See `Driver`: whoever has given the connection back may have closed it after that."""
-        session = connection.session
-        changed = session.readable
-        return lambda timeout: session.closed or changed(timeout)
-
     def look(self, connection: Noticing) -> bool:
         """See `Driver`: the file at the path has to be the one that was opened."""
-        return not connection.session.closed and not connection.session.readable(0)
+        return not connection.session.readable(0)
 
     def ping(self, connection: Noticing, timeout: float) -> None:  # noqa: ARG002 - it does not wait
         """See `Driver`. It asks SQLite, not the file, which somebody may have locked."""
@@ -140,7 +136,7 @@ class SQLiteDriver(SessionDriver[Noticing]):
 
     def broken(self, connection: Noticing) -> bool:
         """See `Driver`."""
-        return connection.session.closed
+        return connection.session.opened.closed
 
     def busy(self, connection: Noticing) -> bool:  # noqa: ARG002 - see `close`
         """See `Driver`."""
@@ -148,7 +144,7 @@ class SQLiteDriver(SessionDriver[Noticing]):
 
     def in_transaction(self, connection: Noticing) -> bool:
         """See `Driver`."""
-        return not connection.session.closed and connection.in_transaction
+        return not connection.session.opened.closed and connection.in_transaction
 
     def commit(self, connection: Noticing) -> None:
         """See `Driver`."""

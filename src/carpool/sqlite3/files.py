@@ -37,11 +37,21 @@ def identity(path: str) -> Identity | None:
     return found.st_dev, found.st_ino
 
 
-def watch(path: str, opened: Identity | None) -> Callable[[int], bool]:
+class Opened:
+    """What a connection has opened."""
+
+    __slots__ = ("closed", "identity")
+
+    def __init__(self, identity: Identity | None) -> None:
+        self.identity = identity
+        self.closed = False
+
+
+def watch(path: str, opened: Opened) -> Callable[[int], bool]:
     """Return a function that tells whether another file, or none, is there by now.
 
-    It looks up the path as it was given, so that a relative one, or a symbolic link, means what
-    it means when a file is opened.
+    It looks up the path as it was given, so that a relative one, or a symbolic link, means what it
+    means when a file is opened. A closed connection, too, has its file no more.
     """
     stat = os.stat
 
@@ -50,6 +60,6 @@ def watch(path: str, opened: Identity | None) -> Callable[[int], bool]:
             found = stat(path)
         except OSError:
             return True
-        return (found.st_dev, found.st_ino) != opened
+        return (found.st_dev, found.st_ino) != opened.identity or opened.closed
 
     return changed

@@ -13,9 +13,7 @@ from typing import TYPE_CHECKING, Any
 from carpool.errors import StaleCursorError
 from carpool.session import Session
 from carpool.sqlite3.effects import effect
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from carpool.sqlite3.files import Opened
 
 
 def nothing_to_see(_timeout: int) -> bool:
@@ -26,9 +24,9 @@ def nothing_to_see(_timeout: int) -> bool:
 class SQLiteSession(Session):
     """What the pool knows of a SQLite connection besides."""
 
-    def __init__(self) -> None:
+    def __init__(self, opened: Opened) -> None:
         super().__init__(nothing_to_see, {})
-        self.closed = False
+        self.opened = opened
         self.touched = False  # an attribute of the connection was set
         # Weakly, what was made in this lease and may hold the file; by `id`, so that the dead give
         # way to the living.
@@ -51,15 +49,14 @@ class Noticing(ConnectionBase):
     session: SQLiteSession
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        object.__setattr__(self, "session", SQLiteSession())
+        object.__setattr__(self, "session", SQLiteSession(Opened(None)))
         super().__init__(*args, **kwargs)
 
-    def begin_session(self, readable: Callable[[int], object]) -> None:
+    def begin_session(self, opened: Opened) -> None:
         """Start to take note; what has been done until now is how a session begins."""
         self.close_cursors()
-        session = SQLiteSession()
+        session = SQLiteSession(opened)
         object.__setattr__(self, "session", session)
-        session.readable = readable
         own = vars(self).keys() - {"session"}  # which would hold itself
         session.baseline = {
             name: getattr(self, name) for name in (*ATTRIBUTES, *own) if hasattr(self, name)
@@ -116,12 +113,15 @@ class Noticing(ConnectionBase):
     def close(self) -> None:
         """As sqlite3's."""
         super().close()
-        self.session.closed = True
+        self.session.opened.closed = True
         self._note("closed")
 
     def cursor(self, factory: Any = sqlite3.Cursor) -> Any:
         """As sqlite3's, for the present lease."""
-        cursor: Any = super().cursor(tracked(factory) if isinstance(factory, type) else factory)
+        variety = _varieties.get(factory)
+        if variety is None and isinstance(factory, type):
+            variety = tracked(factory)
+        cursor: Any = super().cursor(variety or factory)
         if not isinstance(cursor, Tracked):
             self._note("untracked cursor")
         self.session.made[id(cursor)] = weakref.ref(cursor)
