@@ -15,7 +15,7 @@ ALL    = dev databases unbounded \
 .DEFAULT_GOAL = help
 .NOTPARALLEL:
 .PHONY: help venv system-packages test lint pytest format test-matrix test-django test-django-quick \
-        demo demo-site bench-pool constraints clean
+        demo demo-site bench-pool bench-sqlite-writers constraints clean
 
 help: ## this list
 	@echo "make ..."
@@ -55,6 +55,10 @@ test-django-quick: system-packages venv ## the parts of it that bear on connecti
 bench-pool: system-packages ## what acquire and release cost, beside other pools
 	$(BUILD) $(ALL) bench
 	@$(BIN)/python -m benchmarks.pool $(ARGS)
+
+bench-sqlite-writers: ## writers of one SQLite file: stock Django, kept connections, carpool
+	$(BUILD) dev bench
+	@$(BIN)/python -m benchmarks.sqlite_writers $(ARGS)
 
 venv: ## the virtual environment that all of these use
 	$(BUILD) $(ALL)
