@@ -1,18 +1,8 @@
 """How the suite asks, through any driver and through Django alike."""
 
-from contextlib import closing
+from tests.probing import run, value
 
-
-def run(connection, statement):
-    """Execute one statement; return its rows."""
-    with closing(connection.cursor()) as cursor:
-        cursor.execute(statement)
-        return cursor.fetchall() if cursor.description else []
-
-
-def value(connection, statement):
-    """Execute one statement; return the first value of its first row."""
-    return run(connection, statement)[0][0]
+__all__ = ["run", "shown", "value"]
 
 
 def shown(connection, probe):

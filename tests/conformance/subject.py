@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from support.databases import fresh_database
 from tests.conformance.asking import value
-from tests.postgresql.probing import eventually
+from tests.probing import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

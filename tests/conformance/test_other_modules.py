@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tests.postgresql.probing import ROOT
+from tests.probing import ROOT
 
 PLUGINS = {"psycopg2": "tests.django.with_psycopg2", "pymysql": "tests.mysql.with_pymysql"}
 

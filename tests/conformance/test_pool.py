@@ -7,7 +7,7 @@ import pytest
 
 from carpool import PoolTimeout
 from tests.conformance.asking import run, value
-from tests.postgresql.probing import eventually
+from tests.probing import eventually
 
 
 def test_a_clean_lease_costs_one_statement(make_pool, subject):

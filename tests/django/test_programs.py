@@ -4,7 +4,7 @@ import pytest
 
 from support.databases import fresh_database
 from tests.django.conftest import ENGINE
-from tests.postgresql.probing import finish, report_of, start_program
+from tests.probing import finish, report_of, start_program
 
 HEAD = """
 import json, os, sys

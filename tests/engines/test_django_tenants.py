@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.postgresql.probing import report_of, start_program
+from tests.probing import report_of, start_program
 
 HEAD = "from tests.engines.tenancy.program import *\n\nmake_tenants()\n"
 DEFAULT = '"$user", public'

@@ -8,7 +8,7 @@ import pytest
 from django.db.backends.postgresql.base import DatabaseWrapper as PostgreSQL
 
 from carpool.wrapper import Pooled
-from tests.postgresql.probing import ROOT
+from tests.probing import ROOT
 
 TEXT = (ROOT / "docs" / "third-party-engines.md").read_text()
 RECIPE, WITHOUT_DJANGO, _TENANTS, PROMETHEUS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.engines.kinds import SQLite
-from tests.postgresql.probing import report_of, start_program
+from tests.probing import report_of, start_program
 
 STRICT = ["-X", "dev", "-W", "error"]
 PROGRAM = """

@@ -13,7 +13,7 @@ import pytest
 from carpool import Options, Pool
 from carpool.dbapi import DBAPIDriver
 from support.databases import fresh_database
-from tests.postgresql.probing import eventually, report_of, start_program
+from tests.probing import eventually, report_of, start_program
 
 
 def run(connection, statement):

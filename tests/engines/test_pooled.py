@@ -12,7 +12,7 @@ from django.test import override_settings
 import carpool
 from tests.django.asking import run, value
 from tests.engines.kinds import SQLite
-from tests.postgresql.probing import eventually
+from tests.probing import eventually
 
 SERVERS = pytest.mark.parametrize("kind", ["postgresql", "mysql"], indirect=True)
 BOTH = pytest.mark.parametrize("which", ["plain", "clearing"])

@@ -1,6 +1,6 @@
-"""How tests ask a MariaDB about its sessions; the rest is as in tests/postgresql/probing.py."""
+"""How tests ask a MariaDB about its sessions; the rest is as in tests/probing.py."""
 
-from tests.postgresql.probing import value
+from tests.probing import value
 
 
 def id_of(connection):

@@ -4,7 +4,7 @@ import pytest
 
 from tests.mysql.conftest import every_way
 from tests.mysql.probing import id_of
-from tests.postgresql.probing import run, value
+from tests.probing import run, value
 
 # The parameters, the query, what it shows, and how a user changes it.
 DEFAULTS = {

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.postgresql.probing import finish, report_of, start_program
+from tests.probing import finish, report_of, start_program
 
 HEAD = """
 import json, os, threading

@@ -10,7 +10,7 @@ from carpool import StaleCursorError
 from carpool.mysql.driver import MysqlclientDriver
 from tests.mysql.conftest import every_way
 from tests.mysql.probing import id_of
-from tests.postgresql.probing import eventually, run, value
+from tests.probing import eventually, run, value
 
 PREPARED = (
     "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS "

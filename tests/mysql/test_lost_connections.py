@@ -7,7 +7,7 @@ import pytest
 from support.proxy import Proxy
 from tests.mysql.conftest import every_way
 from tests.mysql.probing import id_of
-from tests.postgresql.probing import eventually, run, value
+from tests.probing import eventually, run, value
 
 ID = "SELECT connection_id()"
 

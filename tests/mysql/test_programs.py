@@ -3,7 +3,7 @@
 import pytest
 
 from tests.mysql.conftest import DRIVERS, connect_params, every_way
-from tests.postgresql.probing import finish, report_of, start_program
+from tests.probing import finish, report_of, start_program
 
 HEAD = '''
 import gc, json, os, sys, threading

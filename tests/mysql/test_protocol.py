@@ -14,7 +14,7 @@ import pytest
 from carpool import Options, Pool
 from carpool.mysql import wire
 from tests.mysql.fake_mysql import OK, FakeMySQL, packet
-from tests.postgresql.probing import eventually, run
+from tests.probing import eventually, run
 
 SET_UP = (
     b"\x03SET NAMES utf8mb4, autocommit=1, sql_auto_is_null=0, "

@@ -10,7 +10,7 @@ import pytest
 from carpool.mysql.driver import MysqlclientDriver
 from tests.mysql.conftest import every_way
 from tests.mysql.probing import id_of
-from tests.postgresql.probing import eventually, run, value
+from tests.probing import eventually, run, value
 
 MANY = "SELECT seq FROM seq_1_to_300000"
 

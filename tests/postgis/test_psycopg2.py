@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tests.postgresql.probing import ROOT
+from tests.probing import ROOT
 
 
 def test_psycopg2(postgis):

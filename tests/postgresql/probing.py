@@ -1,67 +1,7 @@
-"""How tests ask the server, on a connection of either psycopg or on one of their own."""
+"""How tests ask a PostgreSQL about its sessions."""
 
-import json
-import os
-import subprocess
-import sys
-import time
-from pathlib import Path
-
-ROOT = Path(__file__).parents[2]
-STUCK = 60  # seconds after which a program under test counts as hanging
-
-
-def run(connection, statement, args=None):
-    """Execute one statement; return its rows."""
-    with connection.cursor() as cursor:
-        cursor.execute(statement, args)
-        return cursor.fetchall() if cursor.description else []
-
-
-def value(connection, statement):
-    """Execute one statement; return the first value of its first row."""
-    return run(connection, statement)[0][0]
+from tests.probing import value
 
 
 def pid_of(connection):
     return value(connection, "SELECT pg_backend_pid()")
-
-
-def eventually(condition, timeout=10):
-    """Wait until the server shows what is only shown after a moment; return it."""
-    deadline = time.monotonic() + timeout
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"not within {timeout} s"
-        time.sleep(0.01)
-    return found
-
-
-def start_program(path, text, params, *flags, **env):
-    """Start a Python program of its own, which finds `params` as JSON in its environment."""
-    path.write_text(text)
-    where = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    return subprocess.Popen(
-        [sys.executable, *flags, str(path)],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": where, "PARAMS": json.dumps(params)} | env,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def finish(program):
-    """Let a program end; return its output and its errors. It must not hang."""
-    try:
-        return program.communicate(timeout=STUCK)
-    except subprocess.TimeoutExpired:
-        program.kill()
-        raise AssertionError(f"the program hangs: {program.communicate()}") from None
-
-
-def report_of(program):
-    """Return the JSON that a program printed, one value a line; it must have ended well."""
-    out, err = finish(program)
-    assert (program.returncode, err) == (0, ""), out + err
-    return [json.loads(line) for line in out.splitlines()]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.postgresql.probing import run
+from tests.probing import run
 
 
 def test_the_server_sees_the_query_alone(make_pool, database):

@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.postgresql.probing import pid_of, value
+from tests.postgresql.probing import pid_of
+from tests.probing import value
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ import threading
 
 import pytest
 
-from tests.postgresql.probing import pid_of, run, value
+from tests.postgresql.probing import pid_of
+from tests.probing import run, value
 
 # The drivers' own complaint about a connection that nobody closed is right, and not our subject.
 pytestmark = [

@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.postgresql.probing import eventually, pid_of, run, value
+from tests.postgresql.probing import pid_of
+from tests.probing import eventually, run, value
 
 DEFAULTS = {
     "TimeZone": ("Asia/Tokyo", "SET TimeZone = 'UTC'"),

@@ -4,8 +4,8 @@ import signal
 
 import pytest
 
-from tests.postgresql.probing import finish, start_program
 from tests.postgresql.test_forks import HEAD
+from tests.probing import finish, start_program
 
 STATES = {
     "unused": "",

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from tests.postgresql.probing import report_of, start_program
+from tests.probing import report_of, start_program
 
 HEAD = '''
 import json, os, sys, threading

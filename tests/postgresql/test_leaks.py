@@ -8,7 +8,8 @@ from psycopg import sql
 
 from carpool import StaleCursorError
 from carpool.postgresql.driver import PsycopgDriver
-from tests.postgresql.probing import eventually, pid_of, run, value
+from tests.postgresql.probing import pid_of
+from tests.probing import eventually, run, value
 
 # What one user leaves behind, and the query by which the next one would notice.
 LEAKS = {

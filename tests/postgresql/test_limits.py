@@ -6,7 +6,8 @@ import threading
 import pytest
 
 import carpool
-from tests.postgresql.probing import eventually, pid_of, run, value
+from tests.postgresql.probing import pid_of
+from tests.probing import eventually, run, value
 
 
 @pytest.fixture

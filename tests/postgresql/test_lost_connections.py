@@ -8,7 +8,8 @@ import pytest
 import carpool
 from support.databases import Database
 from support.proxy import Proxy
-from tests.postgresql.probing import eventually, pid_of, run, value
+from tests.postgresql.probing import pid_of
+from tests.probing import eventually, run, value
 
 
 def lease(pool, count):

@@ -9,7 +9,8 @@ from django.db import OperationalError
 
 import carpool
 from support.servers import PostgreSQL
-from tests.postgresql.probing import eventually, pid_of, value
+from tests.postgresql.probing import pid_of
+from tests.probing import eventually, value
 
 ALLOWED = (
     carpool.PoolError,

@@ -3,9 +3,10 @@
 import psycopg
 import pytest
 
-from tests.postgresql.probing import eventually, pid_of, report_of, run, start_program, value
+from tests.postgresql.probing import pid_of
 from tests.postgresql.test_forks import HEAD
 from tests.postgresql.tls import make_certificate, terminator
+from tests.probing import eventually, report_of, run, start_program, value
 
 
 @pytest.fixture(scope="module")

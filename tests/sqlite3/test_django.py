@@ -14,7 +14,7 @@ from django.test import override_settings
 from carpool import PoolTimeout, StaleCursorError
 from tests.django.asking import run, value
 from tests.django.models import Note
-from tests.postgresql.probing import eventually, report_of, start_program
+from tests.probing import eventually, report_of, start_program
 from tests.sqlite3.file import File, opened
 
 CREATE = "CREATE TABLE note (id integer PRIMARY KEY AUTOINCREMENT, text text)"

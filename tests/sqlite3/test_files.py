@@ -9,7 +9,7 @@ import pytest
 
 from carpool.sqlite3 import files
 from carpool.sqlite3.driver import SQLiteDriver
-from tests.postgresql.probing import eventually, report_of, start_program
+from tests.probing import eventually, report_of, start_program
 from tests.sqlite3.file import File, opened
 
 

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from carpool import StaleCursorError
-from tests.postgresql.probing import eventually
+from tests.probing import eventually
 
 
 def rows(connection, statement):
