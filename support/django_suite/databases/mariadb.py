@@ -38,7 +38,10 @@ def _home() -> Iterator[MariaDBHome]:
     if importlib.util.find_spec("MySQLdb") is None:
         raise SuiteError("mysqlclient is not installed: see support/system-packages")
     if shutil.which("mysqldump") is None:
-        raise SuiteError("mysqldump, which Django clones databases with, is not installed")
+        raise SuiteError(
+            "mysqldump, by which Django clones databases, is not installed: "
+            "apt-get install mariadb-client"
+        )
     with MariaDB.start(None, **_SETTINGS) as server:
         yield MariaDBHome(server)
 
