@@ -38,7 +38,8 @@ class MySQLDriver(SessionDriver[C]):
     connection_class: ClassVar[Any]
     module_error: ClassVar[type[Exception]]
     cursorclass: ClassVar[type[Any]]
-    # What users set on a connection object, and the next one must not find.
+    # What users set on a connection object, and the next one must not find; not every version of
+    # a module has all of it.
     attributes: ClassVar[tuple[str, ...]]
 
     def __init__(self, *, settings: Mapping[str, object] | None = None, **params: Any) -> None:
@@ -106,7 +107,9 @@ class MySQLDriver(SessionDriver[C]):
             self._run(connection, statement, deadline)
         session.autocommit = connection.get_autocommit()
         session.cursorclass = connection.cursorclass
-        session.baseline = {name: getattr(connection, name) for name in self.attributes}
+        session.baseline = {
+            name: getattr(connection, name) for name in self.attributes if hasattr(connection, name)
+        }
         session.cleared()
 
     def close(self, connection: C, patience: float) -> None:

@@ -223,7 +223,10 @@ class Tracked(Base):  # type: ignore[misc] # the modules' own class comes after 
 
     def _session(self) -> MySQLSession:
         """Return the session; raises `StaleCursorError` unless this lease is still the present."""
-        session: MySQLSession = self._get_db().session
+        connection = self.connection
+        if connection is None:
+            connection = self._get_db()  # which raises
+        session: MySQLSession = connection.session
         if self.lease != session.lease:
             if self.lease is not None:
                 raise StaleCursorError("the cursor's connection has been given back to the pool")
