@@ -2,11 +2,13 @@
 # 3.11 or newer, and pip's way to a package index. The path of the checkout must have no spaces.
 #
 # Variables: PYTHON=/path/to/python3  DJANGO=5.2  VENV=folder  ARGS="more arguments for pytest"
+# WORKERS=0 has the tests run one after another.
 
 VENV   = .venv
 PYTHON =
 DJANGO =
 ARGS   =
+WORKERS = 2
 BIN    = $(VENV)/bin
 BUILD  = @support/build-venv "$(VENV)" "$(PYTHON)" "$(DJANGO)"
 ALL    = dev databases unbounded \
@@ -37,7 +39,7 @@ lint: venv ## ruff and mypy
 	@echo "-- mypy --strict";       $(BIN)/mypy --strict
 
 pytest: system-packages venv ## the tests alone
-	@$(BIN)/python --version; $(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python --version; $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 format: venv ## format the code and mend what ruff can
 	@$(BIN)/ruff check --fix; $(BIN)/ruff format
