@@ -426,3 +426,23 @@ def test_what_may_not_be_open_at_a_fork_is_closed(make_pool, driver, may):
     pool.release(leased)
     give_back(pool, lease(pool, 2))
     assert driver.most == 2
+
+
+def test_what_is_asked_for_while_a_fork_is_prepared_is_done_after_it(make_pool, driver):
+    driver.sends_resets = False
+    driver.does_finish_reset.next.append("slow")
+    pool = make_pool(max_size=2)
+    first, second = lease(pool, 2)
+    first.dirty = second.dirty = True
+    pool.release(first)
+    driver.does_finish_reset.wait_entered()
+    forking = threading.Thread(target=pool.before_fork, args=[BOUND])
+    forking.start()
+    eventually(lambda: pool._crew._stopping)
+    pool.release(second)  # it has to be reset as well
+    both = [in_thread(pool.acquire, BOUND) for _ in range(2)]
+    eventually(lambda: pool.snapshot().waiting == 2)
+    driver.does_finish_reset.gate.set()
+    forking.join()
+    pool.after_fork_in_parent()
+    assert {each() for each in both} == {first, second}

@@ -93,9 +93,12 @@ class Crew:
             thread.join(max(0.0, deadline - monotonic()))
 
     def resume(self) -> None:
-        """Work again after `stop`, from the next task, or `attend`, on."""
+        """Work again after `stop`: at what was submitted meanwhile, or from the next task on."""
         with self._lock:
             self._stopping = False
+            submitted = self._load
+        for _ in range(submitted):
+            self._staff()
 
     def finish(self, timeout: float) -> None:
         """End the threads and do here what they have left undone. Later tasks start new ones."""

@@ -317,10 +317,13 @@ class Pool(Generic[C]):
     def after_fork_in_parent(self) -> None:
         """Let the background threads go on, from the next need for them on.
 
-        They are not started here: Python would count them as there at the fork, and warn.
+        They are not started here without need: Python would count them as there at the fork, and
+        warn. Who waits is a need, as are tasks of meanwhile; then there are other threads anyway.
         """
         self._crew.resume()
         self._asleep = True
+        if self._waiters:
+            self._crew.attend()
 
     def after_fork_in_child(self) -> None:
         """Let go of the parent's connections without a word to the server, and begin anew."""
