@@ -9,6 +9,7 @@ from django.db import OperationalError
 
 import carpool
 from support.servers import PostgreSQL
+from support.servers.base import read_from
 from tests.postgresql.probing import pid_of
 from tests.probing import eventually, value
 
@@ -129,7 +130,7 @@ def test_no_room_on_the_server_is_waited_for(make_pool, database, postgres):
     mark = postgres.mark()
     with psycopg.connect(**database.params | {"user": "lonely"}):
         asking.start()
-        eventually(lambda: "too many connections for role" in postgres._log_since(mark))
+        eventually(lambda: "too many connections for role" in read_from(postgres.log, mark))
     asking.join()
     assert got == [1]
     pool.close()
@@ -148,7 +149,7 @@ def test_no_room_for_ordinary_roles(make_pool, own_postgres_with_few_slots):
     asking = threading.Thread(target=lambda: got.append(pool.acquire()))
     mark = server.mark()
     asking.start()
-    eventually(lambda: "connection slots are reserved" in server._log_since(mark))
+    eventually(lambda: "connection slots are reserved" in read_from(server.log, mark))
     others.pop().close()
     asking.join()
     assert value(got[0], "SELECT 1") == 1
