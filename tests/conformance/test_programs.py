@@ -103,3 +103,30 @@ def test_the_end_is_silent_and_leaves_no_session(tmp_path, subject, state, flags
     assert finish(program) == ("", "")
     assert program.returncode == 0
     subject.wait_for_sessions(0)
+
+
+WORKERS = """
+pool = make_pool(max_size=2)
+started = threading.Semaphore(0)
+
+
+def work():
+    while True:
+        with pool.connection() as connection:
+            run(connection, "SELECT 1")
+        started.release()
+
+
+for _ in range(4):
+    threading.Thread(target=work, daemon=True).start()
+for _ in range(20):
+    started.acquire()
+"""
+
+
+def test_daemon_threads_at_work_hear_nothing_of_the_end(tmp_path, subject):
+    for _ in range(5):
+        program = start(tmp_path, subject, WORKERS)
+        assert finish(program) == ("", "")
+        assert program.returncode == 0
+    subject.wait_for_sessions(0)

@@ -30,7 +30,10 @@ class Pooling(Protocol):
         """Let go of everything inherited."""
 
     def at_exit(self, timeout: float) -> None:
-        """End the sessions."""
+        """End the sessions that nobody uses, and the background threads."""
+
+    def let_go(self) -> None:
+        """End the others."""
 
 
 _pools: weakref.WeakSet[Pooling] = weakref.WeakSet()
@@ -61,6 +64,8 @@ def _at_exit() -> None:
     deadline = time.monotonic() + AT_EXIT
     for pool in list(_pools):
         pool.at_exit(max(0.0, deadline - time.monotonic()))
+    for pool in list(_pools):
+        pool.let_go()
 
 
 atexit.register(_at_exit)

@@ -6,6 +6,7 @@ How acquire and release do without a lock is told at the head of `ledger.py`.
 from __future__ import annotations
 
 import logging
+import threading
 from contextlib import contextmanager
 from threading import TIMEOUT_MAX
 from time import monotonic
@@ -19,6 +20,7 @@ from carpool.pool.entry import Entry, Waiter
 from carpool.pool.keeper import PING_TIMEOUT, RESET_TIMEOUT, Keeper
 from carpool.pool.ledger import Ledger
 from carpool.pool.opener import HURRY, Opener
+from carpool.session import never_end
 
 if TYPE_CHECKING:
     import weakref
@@ -49,6 +51,7 @@ class Pool(Generic[C]):
         # Whether a release does more than look: see `_release_slowly`.
         self._thorough = options.reset == "always" or callable(options.reset)
         self._inherited: list[weakref.ref[C]] = []
+        self._ending = False  # the process
         self._start_over()
         fork.register(self)
         if options.min_size:
@@ -144,6 +147,8 @@ class Pool(Generic[C]):
                 self._ledger.enlist_again(waiter)
         except BaseException:
             self._abandon(waiter)
+            if self._ending:
+                _park()
             raise
 
     def _await(self, waiter: Waiter[C], timeout: float, deadline: float) -> Entry[C]:
@@ -335,12 +340,29 @@ class Pool(Generic[C]):
         self._start_over()
 
     def at_exit(self, timeout: float) -> None:
-        """End the sessions: the idle ones, and those whose borrowers are gone or resting."""
-        leased = [entry.ref for entry in self._leased.copy().values()]
+        """End the sessions that nobody uses; no others are opened."""
+        self._ending = True
         self._opener.patience = HURRY
         self._retire(self._ledger.close())
         self._crew.finish(timeout)
-        for ref in leased:
-            connection = ref()
-            if connection is not None and not self.driver.busy(connection):
+
+    def let_go(self) -> None:
+        """End the sessions that are still leased, as no thread but this one is left.
+
+        Where there is one, it may be using them: then they end with the process.
+        """
+        alone = threading.active_count() == 1
+        for entry in self._leased.copy().values():
+            connection = entry.ref()
+            if connection is None:
+                continue
+            if not alone:
+                never_end(connection)  # a destructor would complain
+            elif not self.driver.busy(connection):
                 self.driver.close(connection, HURRY)
+
+
+def _park() -> None:
+    """Let a daemon thread wait for the process to end, of which nothing has told it."""
+    if threading.current_thread() is not threading.main_thread():
+        threading.Event().wait()
