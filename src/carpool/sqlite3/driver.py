@@ -91,7 +91,7 @@ class SQLiteDriver(SessionDriver[Noticing]):
             connection.interrupt()
             sleep(PAUSE)
         # Until the next statement the interruption lasts: closing would make no checkpoint.
-        sqlite3.Cursor(connection).execute("SELECT 1").close()
+        Noticing.cursor(connection).execute("SELECT 1").close()
         return True
 
     def may_fork(self, connection: Noticing) -> bool:  # noqa: ARG002 - none may
@@ -120,7 +120,7 @@ class SQLiteDriver(SessionDriver[Noticing]):
 
     def ping(self, connection: Noticing, timeout: float) -> None:  # noqa: ARG002 - it does not wait
         """See `Driver`. It asks SQLite, not the file, which somebody may have locked."""
-        sqlite3.Cursor(connection).execute("SELECT 1").fetchall()
+        Noticing.cursor(connection).execute("SELECT 1").fetchall()
 
     def settle(self, connection: Noticing) -> bool:
         """See `Driver`."""
@@ -138,9 +138,9 @@ class SQLiteDriver(SessionDriver[Noticing]):
         """See `Driver`."""
         return connection.session.opened.closed
 
-    def busy(self, connection: Noticing) -> bool:  # noqa: ARG002 - see `close`
-        """See `Driver`."""
-        return False
+    def busy(self, connection: Noticing) -> bool:
+        """See `Driver`: also if another thread has a cursor, with which it may go on."""
+        return connection.held_elsewhere()
 
     def in_transaction(self, connection: Noticing) -> bool:
         """See `Driver`."""
@@ -161,7 +161,7 @@ class SQLiteDriver(SessionDriver[Noticing]):
         """See `Driver`. A transaction ends here and now: it locks the file for everybody."""
         session = connection.session
         session.everything = everything
-        if connection.in_transaction:
+        if connection.in_transaction and not connection.under_way():  # else it would wait for that
             connection.roll_back()
         if everything:
             raise NeedsNewSession

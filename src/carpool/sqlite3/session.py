@@ -1,13 +1,20 @@
 """Connections and cursors of `sqlite3` that notice what is done to them.
 
-Statements are classified by the cursors, and what others compile (`sqlite3.Cursor(connection)`
-made by hand) by the connection, which `sqlite3` calls to compile a text it does not know yet.
+Statements are classified by the cursors, which also tell when a thread is in the middle of one:
+to close it then would crash the interpreter, as sqlite3's own lock does not cover the fetching.
+
+A cursor made by hand (`sqlite3.Cursor(connection)`) tells nothing. It is noticed by the connection,
+which `sqlite3` calls to compile a text that it does not know yet, and costs the connection. What
+nobody sees is one that executes only texts that are in the connection's cache of compiled
+statements already: it stays usable after its lease.
 """
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import weakref
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from carpool.errors import StaleCursorError
@@ -28,6 +35,8 @@ class SQLiteSession(Session):
         super().__init__(nothing_to_see, {})
         self.opened = opened
         self.touched = False  # an attribute of the connection was set
+        self.untracked = False  # there was a cursor of which nobody knows what it is at
+        self.maker: int | None = None  # the thread that made the last cursor
         # Weakly, what was made in this lease and may hold the file; by `id`, so that the dead give
         # way to the living.
         self.made: dict[int, weakref.ref[Any]] = {}
@@ -37,6 +46,8 @@ class SQLiteSession(Session):
 ATTRIBUTES = ("row_factory", "text_factory", "isolation_level", "autocommit")
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     ConnectionBase = sqlite3.Connection
     CursorBase = sqlite3.Cursor
 else:
@@ -75,29 +86,46 @@ class Noticing(ConnectionBase):
     def roll_back(self) -> None:
         """End the transaction, whoever has begun it."""
         if getattr(self, "autocommit", None) is True:  # Python 3.12: then `rollback` does nothing
-            sqlite3.Cursor(self).execute("ROLLBACK")
+            Noticing.cursor(self).execute("ROLLBACK")
         else:
             self.rollback()
 
     def in_use(self) -> bool:
         """Tell whether a transaction is open, or a cursor that may have more to give."""
-        return self.in_transaction or any(ref() for ref in self.session.made.values())
+        return self.in_transaction or any(True for _ in self._living())
 
     def close_cursors(self) -> bool:
         """End what was made in this lease: an unfinished SELECT keeps a lock on the file.
 
-        Tells whether that was possible: another thread may be using one of them.
+        Tells whether that was possible: another thread may be using one of them. That one is
+        refused from its next call on.
         """
-        made = self.session.made
-        for ref in list(made.values()):
+        session = self.session
+        for ref in list(session.made.values()):
             each = ref()
             if each is not None and not _ended(each):
                 return False
-        made.clear()
+        session.made.clear()
         return True
+
+    def _living(self) -> Iterator[Any]:
+        return filter(None, [ref() for ref in list(self.session.made.values())])
+
+    def under_way(self) -> bool:
+        """Tell whether some thread is in the middle of a cursor's call."""
+        return any(getattr(each, "at_work", False) for each in self._living())
+
+    def held_elsewhere(self) -> bool:
+        """Tell whether another thread may be in the middle of something, or about to go on."""
+        session = self.session
+        if session.untracked or self.under_way():
+            return True
+        return session.maker != get_ident() and any(True for _ in self._living())
 
     def __call__(self, *args: Any) -> Any:
         """Compile a statement; it is `sqlite3` that calls this."""
+        if not self.under_way():
+            self._note_untracked()
         if self.session.effect is None:
             self.session.effect = effect_of(*args)
         return super().__call__(*args)
@@ -109,6 +137,10 @@ class Noticing(ConnectionBase):
     def _note(self, what: str) -> None:
         if self.session.effect is None:
             self.session.effect = what
+
+    def _note_untracked(self) -> None:
+        self.session.untracked = True
+        self._note("untracked cursor")
 
     def close(self) -> None:
         """As sqlite3's."""
@@ -123,7 +155,9 @@ class Noticing(ConnectionBase):
             variety = tracked(factory)
         cursor: Any = super().cursor(variety or factory)
         if not isinstance(cursor, Tracked):
-            self._note("untracked cursor")
+            self._note_untracked()
+            return cursor
+        self.session.maker = get_ident()
         self.session.made[id(cursor)] = weakref.ref(cursor)
         return cursor
 
@@ -148,14 +182,18 @@ class Noticing(ConnectionBase):
 
 def _ended(made: Any) -> bool:
     """Close a cursor or blob, for good; tells whether it could be closed."""
-    try:
+    if isinstance(made, sqlite3.Blob):
         made.close()
-        if isinstance(made, sqlite3.Cursor):
-            made.__class__ = Stale
-    except sqlite3.ProgrammingError:  # another thread is in the middle of it
+        return True
+    # Made stale first, so that no call begins between the look and the closing: see `Tracked`.
+    with contextlib.suppress(TypeError):  # its class has slots of its own: it just gets closed
+        made.__class__ = Stale
+    if made.at_work:
         return False
-    except TypeError:  # its class has slots of its own: then it is just a closed cursor
-        pass
+    try:
+        sqlite3.Cursor.close(made)
+    except sqlite3.ProgrammingError:  # a call that is not noted is in the middle of it
+        return False
     return True
 
 
@@ -201,29 +239,86 @@ def effect_of(*args: Any) -> str | None:
 
 
 class Tracked(CursorBase):
-    """A mixin for sqlite3's cursor classes: classifies what they execute."""
+    """A mixin for sqlite3's cursor classes: classifies what they execute, notes what goes on.
+
+    In each call `super()` comes after the note: if the cursor has become `Stale` meanwhile, it
+    raises TypeError. So whoever makes it stale and finds no note may close it.
+    """
 
     connection: Any
+    at_work = False  # some thread is in a call
 
     def execute(self, sql: Any, *args: Any) -> Any:
         """As sqlite3's."""
         session = self.connection.session
         if session.effect is None:
             session.effect = effect(sql) if type(sql) is str else effect_of(sql)
-        return super().execute(sql, *args)
+        try:
+            self.at_work = True
+            return super().execute(sql, *args)
+        finally:
+            self.at_work = False
 
     def executemany(self, sql: Any, *args: Any) -> Any:
         """As sqlite3's."""
         session = self.connection.session
         if session.effect is None:
             session.effect = effect_of(sql)
-        return super().executemany(sql, *args)
+        try:
+            self.at_work = True
+            return super().executemany(sql, *args)
+        finally:
+            self.at_work = False
 
     def executescript(self, *args: Any) -> Any:
         """As sqlite3's. Any script counts as an effect: it is more than one statement."""
         session = self.connection.session
         session.effect = session.effect or "script"
-        return super().executescript(*args)
+        try:
+            self.at_work = True
+            return super().executescript(*args)
+        finally:
+            self.at_work = False
+
+    def __next__(self) -> Any:
+        """As sqlite3's."""
+        try:
+            self.at_work = True
+            return super().__next__()
+        finally:
+            self.at_work = False
+
+    def fetchone(self) -> Any:
+        """As sqlite3's."""
+        try:
+            self.at_work = True
+            return super().fetchone()
+        finally:
+            self.at_work = False
+
+    def fetchmany(self, *args: Any, **kwargs: Any) -> Any:
+        """As sqlite3's."""
+        try:
+            self.at_work = True
+            return super().fetchmany(*args, **kwargs)
+        finally:
+            self.at_work = False
+
+    def fetchall(self) -> Any:
+        """As sqlite3's."""
+        try:
+            self.at_work = True
+            return super().fetchall()
+        finally:
+            self.at_work = False
+
+    def close(self) -> None:
+        """As sqlite3's."""
+        try:
+            self.at_work = True
+            super().close()
+        finally:
+            self.at_work = False
 
 
 def _refuse(*_args: Any, **_kwargs: Any) -> Any:
@@ -233,8 +328,12 @@ def _refuse(*_args: Any, **_kwargs: Any) -> Any:
 class Stale(sqlite3.Cursor):
     """What a cursor becomes when its connection is given back: closed for good."""
 
+    at_work = False
     execute = executemany = executescript = _refuse
     fetchone = fetchmany = fetchall = __next__ = _refuse
+
+    def close(self) -> None:
+        """Leave it to the pool, which may be at it."""
 
 
 class Cursor(Tracked, sqlite3.Cursor):
