@@ -58,6 +58,7 @@ DIRTY = {
     "ANALYZE": "ANALYZE",
     "REINDEX": "REINDEX",
     "SELECT load_extension('x')": "function load_extension",
+    "SELECT icu_load_collation('de_DE', 'mine')": "function icu_load_collation",
     "SELECT \"LOAD_Extension\"('x')": "function load_extension",
     "SELECT fts3_tokenizer('x', y)": "function fts3_tokenizer",
     "": "unreadable",
