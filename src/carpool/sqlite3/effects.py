@@ -7,7 +7,8 @@ user's state to the next, a wrong "dirty" costs the opening of a file.
 One text is one statement, as sqlite3's `execute` insists, so its first word decides: queries and
 writes touch what is in the file, and transactions are asked after in other ways. Only functions
 could do more, and of SQLite's own two do: https://www.sqlite.org/lang_corefunc.html#load_extension
-and fts3_tokenizer; with the ICU extension built in, icu_load_collation, too. What an application has registered with `create_function` is not judged.
+and fts3_tokenizer; with the ICU extension built in, icu_load_collation, too. What an application
+has registered with `create_function` is not judged.
 The counters `last_insert_rowid()`, `changes()` and `total_changes()` keep their values.
 """
 
