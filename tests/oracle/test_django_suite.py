@@ -26,7 +26,7 @@ def outcomes(tmp_path_factory):
 
     def run(engine):
         variables = {
-            "PYTHONPATH": str(environment.ROOT),
+            "PYTHONPATH": os.pathsep.join([str(environment.ROOT), os.environ.get("PYTHONPATH", "")]),
             "SUITE_ENGINE": engine,
             "SUITE_PORT": str(port),
             "SUITE_OUTCOMES": str(folder / engine),
