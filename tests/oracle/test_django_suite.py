@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 
+import django
 import pytest
 
 from support.django_suite import environment
@@ -25,8 +26,9 @@ def outcomes(tmp_path_factory):
         port = listener.getsockname()[1]  # free, and nobody listens there afterwards
 
     def run(engine):
+        folders = [str(environment.ROOT), os.environ.get("PYTHONPATH", "")]
         variables = {
-            "PYTHONPATH": os.pathsep.join([str(environment.ROOT), os.environ.get("PYTHONPATH", "")]),
+            "PYTHONPATH": os.pathsep.join(folders),
             "SUITE_ENGINE": engine,
             "SUITE_PORT": str(port),
             "SUITE_OUTCOMES": str(folder / engine),
@@ -67,4 +69,7 @@ def test_the_docs_name_the_oracle_tests_that_pass(outcomes):
     of_oracle = {each for each in found["tests"] if each.startswith("backends.oracle.")}
     text = (environment.ROOT / "docs" / "oracle.md").read_text()
     named = {f"backends.oracle.{each}" for each in re.findall(r"`(test\w+\.\w+\.test_\w+)`", text)}
-    assert named == of_oracle - found["not passed"].keys()
+    passed = of_oracle - found["not passed"].keys()
+    assert named & of_oracle <= passed
+    if "of Django {}.{}'s own tests".format(*django.VERSION) in text:
+        assert named == passed
