@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from django.core.exceptions import ImproperlyConfigured
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from carpool.dbapi import DBAPIDriver, file_number
@@ -26,6 +27,8 @@ class EngineDriver(DBAPIDriver):
     `wrapper` is an instance of a class that `pooled` has made. `ping` is a statement to ask for a
     sign of life with, instead of the engine's own way. For the others see `DBAPIDriver`; after a
     `reset` the engine sets up the session again.
+
+    Raises ImproperlyConfigured for an engine of vendor "sqlite": see `_refuse_sqlite`.
     """
 
     def __init__(
@@ -36,6 +39,8 @@ class EngineDriver(DBAPIDriver):
         reset: Reset = (),
         socket: Callable[[Any], int | None] = file_number,
     ) -> None:
+        if wrapper.vendor == "sqlite":
+            _refuse_sqlite(wrapper.engine)
         settings = copied(wrapper.settings_dict)
         settings["OPTIONS"].pop("pool", None)
         self._settings, self._alias, self._engine = settings, wrapper.alias, wrapper.engine
@@ -100,6 +105,19 @@ class EngineDriver(DBAPIDriver):
         self._set_up(self._stock(connection.session.real))
 
 
+def _refuse_sqlite(engine: type[Any]) -> NoReturn:
+    """Files need more than a driver that knows nothing of them.
+
+    What a forked child writes is lost if the file was open at the fork, and nobody would look
+    whether another file has taken its place.
+    """
+    raise ImproperlyConfigured(
+        "EngineDriver does not pool SQLite files. Derive the engine from "
+        f"carpool.sqlite3.base.DatabaseWrapper and {engine.__module__}.{engine.__qualname__}, with "
+        f"`engine = {engine.__module__}.{engine.__qualname__}`: see docs/third-party-engines.md"
+    )
+
+
 def _name(vendor: str, settings: Mapping[str, Any]) -> str:
     user, host, port = (settings[each] for each in ("USER", "HOST", "PORT"))
     where = f"{host or 'local'}{f':{port}' if port else ''}"
@@ -122,7 +140,8 @@ def pooled(
         DatabaseWrapper = pooled(Engine, driver=partial(EngineDriver, reset=["RESET ALL"]))
 
     Such lines in `myproject/some_engine/base.py` make the engine `myproject.some_engine`. The
-    options are those of every engine here, in `OPTIONS["pool"]`.
+    options are those of every engine here, in `OPTIONS["pool"]`. `EngineDriver` refuses SQLite files
+    with ImproperlyConfigured; `carpool.sqlite3` takes them.
     """
 
     class DatabaseWrapper(Pooled, engine):  # type: ignore[valid-type, misc] # any engine

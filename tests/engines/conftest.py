@@ -6,12 +6,12 @@ from django.db.backends.signals import connection_created
 from support.databases import fresh_database
 from tests.django.asking import run
 from tests.django.conftest import in_thread
-from tests.engines.kinds import KINDS, SQLite
+from tests.engines.kinds import KINDS, POOLED, SQLite
 
 __all__ = ["in_thread"]
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=POOLED)
 def kind(request, tmp_path):
     """A `Kind` of database, with an empty table `note (n integer)`."""
     kind = KINDS[request.param]

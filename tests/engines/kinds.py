@@ -86,4 +86,5 @@ class SQLite:
             return False
 
 
-KINDS = {kind.name: kind for kind in (SQLite, PostgreSQL, MySQL)}
+POOLED = {kind.name: kind for kind in (PostgreSQL, MySQL)}  # by the recipe
+KINDS = {SQLite.name: SQLite, **POOLED}

@@ -2,16 +2,21 @@
 
 import re
 import sys
+from functools import partial
 from types import ModuleType
 
+import pymysql
 import pytest
 from django.db.backends.postgresql.base import DatabaseWrapper as PostgreSQL
 
 from carpool.wrapper import Pooled
+from support.databases import fresh_database
 from tests.probing import ROOT
 
 TEXT = (ROOT / "docs" / "third-party-engines.md").read_text()
-RECIPE, WITHOUT_DJANGO, _TENANTS, PROMETHEUS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+RECIPE, OVER_SQLITE, WITHOUT_DJANGO, _TENANTS, PROMETHEUS = re.findall(
+    r"```python\n(.*?)```", TEXT, re.DOTALL
+)
 
 
 def executed(code):
@@ -37,11 +42,18 @@ def test_the_recipe(some_engine):
     assert arguments == {"reset": ["RESET ALL"]}
 
 
-def test_without_django(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    names = executed(WITHOUT_DJANGO)
-    assert (tmp_path / "shop.db").exists()
-    names["pool"].close()
+def test_over_sqlite():
+    tested = (ROOT / "tests/engines/over_sqlite3/base.py").read_text()
+    assert OVER_SQLITE.split("\n\n\n")[1].strip() in tested
+
+
+def test_without_django(mariadb, monkeypatch):
+    with fresh_database(mariadb) as database:
+        connect = partial(pymysql.connect, **database.params)
+        monkeypatch.setattr(pymysql, "connect", lambda **_: connect())
+        names = executed(WITHOUT_DJANGO)
+        assert names["pool"].get_stats()["connections_num"] == 1
+        names["pool"].close()
 
 
 def test_prometheus():

@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from tests.engines.kinds import SQLite
 from tests.probing import report_of, start_program
 
 STRICT = ["-X", "dev", "-W", "error"]
@@ -58,15 +57,13 @@ connection.close()
 @pytest.mark.parametrize("which", ["plain", "clearing"])
 def test_parent_and_child(kind, which, idle, tmp_path):
     name = f"tests.engines.{which}_{kind.name}"
-    session = "SELECT 0" if kind.name == SQLite.name else kind.session
     entry = json.loads(json.dumps(kind.entry())) | {"ENGINE": name}
-    given = {"entry": entry, "session": session, "idle": idle}
+    given = {"entry": entry, "session": kind.session, "idle": idle}
     reports = report_of(start_program(tmp_path / "program.py", PROGRAM, given, *STRICT))
     by_role = {each["who"]: each for each in reports}
     assert by_role["parent"]["right"]
     assert by_role["child"]["right"]
-    if kind.name != SQLite.name:
-        before = by_role["parent"]["before"]
-        assert by_role["parent"]["session"] == before
-        assert by_role["child"]["session"] != before
-        kind.wait_for_sessions(0)
+    before = by_role["parent"]["before"]
+    assert by_role["parent"]["session"] == before
+    assert by_role["child"]["session"] != before
+    kind.wait_for_sessions(0)

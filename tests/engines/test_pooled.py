@@ -11,7 +11,6 @@ from django.test import override_settings
 
 import carpool
 from tests.django.asking import run, value
-from tests.engines.kinds import SQLite
 from tests.probing import eventually
 
 SERVERS = pytest.mark.parametrize("kind", ["postgresql", "mysql"], indirect=True)
@@ -300,7 +299,7 @@ def test_fresh_credentials(use, kind):
 
 @BOTH
 def test_a_test_database(use, kind, which):
-    connection = use(which, TEST=test_settings(kind))
+    connection = use(which)
     run(connection, "INSERT INTO note VALUES (1)")
     connection.close()
     former = connection.settings_dict["NAME"]
@@ -314,13 +313,6 @@ def test_a_test_database(use, kind, which):
     finally:
         connection.creation.destroy_test_db(former, verbosity=0)
     assert value(connection, "SELECT count(*) FROM note") == 1
-
-
-def test_settings(kind):
-    return {"NAME": f"{kind.path}.test"} if kind.name == SQLite.name else {}
-
-
-test_settings.__test__ = False
 
 
 # Connections that break ---------------------------------------------------------------------------
