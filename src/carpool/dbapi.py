@@ -9,6 +9,7 @@ their own here (`carpool.postgresql` and the others) do better.
 from __future__ import annotations
 
 import contextlib
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from carpool import sockets
@@ -36,6 +37,9 @@ class Connection:
     """Stands for a module's connection (`real`): passes everything on to it, taking note.
 
     For modules written in C do not always allow weak references to their connections.
+
+    Its own names are `real` and `session`. Where the module's connection has one of these, too,
+    `DBAPIDriver.connect` warns: the module's is behind `real`, as in `connection.real.session`.
     """
 
     __slots__ = ("__weakref__", "session")
@@ -102,6 +106,17 @@ def file_number(real: Any) -> int | None:
         return None
 
 
+def _tell_of_hidden_names(real: Any) -> None:
+    for name in ("real", "session"):
+        if hasattr(real, name):
+            warnings.warn(
+                f"{type(real).__module__}.{type(real).__qualname__} has an attribute {name!r}, as "
+                f"carpool's stand-in has: the module's is `connection.real.{name}`",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+
+
 def no_look(_timeout: int) -> None:
     """Stand for a look at a socket that a module does not show: nothing is to be seen."""
 
@@ -145,6 +160,7 @@ class DBAPIDriver(SessionDriver[Connection]):
     def connect(self, overrides: Mapping[str, Any]) -> Connection:
         """See `Driver`."""
         real = self._connect(overrides)
+        _tell_of_hidden_names(real)
         descriptor = self._socket(real)
         readable = no_look if descriptor is None else sockets.watch(descriptor)
         return Connection(UsedSession(real, readable))

@@ -140,8 +140,8 @@ def pooled(
         DatabaseWrapper = pooled(Engine, driver=partial(EngineDriver, reset=["RESET ALL"]))
 
     Such lines in `myproject/some_engine/base.py` make the engine `myproject.some_engine`. The
-    options are those of every engine here, in `OPTIONS["pool"]`. `EngineDriver` refuses SQLite files
-    with ImproperlyConfigured; `carpool.sqlite3` takes them.
+    options are those of every engine here, in `OPTIONS["pool"]`. `EngineDriver` refuses SQLite
+    files with ImproperlyConfigured; `carpool.sqlite3` takes them.
     """
 
     class DatabaseWrapper(Pooled, engine):  # type: ignore[valid-type, misc] # any engine

@@ -269,3 +269,21 @@ with pool.connection() as connection:
     print(connection.execute("SELECT 7").fetchone()[0])
 """
     assert report_of(start_program(tmp_path / "program.py", text, {})) == [7]
+
+
+class Named:
+    """A connection whose module has uses of its own for the stand-in's names."""
+
+    session = real = "the module's"
+
+    def close(self):
+        pass
+
+
+def test_names_of_the_module_s_are_not_hidden_in_silence(make_pool):
+    """The stand-in's `real` and `session` are what they are; the module's are told to be behind."""
+    driver = make_pool((lambda _: Named(), {})).driver
+    with pytest.warns(RuntimeWarning, match=r"`connection\.real\.(session|real)`") as warned:
+        connection = driver.connect({})
+    assert len(warned) == 2
+    assert (connection.real.session, connection.real.real) == ("the module's",) * 2

@@ -13,7 +13,6 @@ import carpool
 from tests.django.asking import run, value
 from tests.probing import eventually
 
-SERVERS = pytest.mark.parametrize("kind", ["postgresql", "mysql"], indirect=True)
 BOTH = pytest.mark.parametrize("which", ["plain", "clearing"])
 
 
@@ -194,7 +193,6 @@ def test_also_without_autocommit(use, kind, leaving):
         connection.close()
 
 
-@SERVERS
 def test_an_unused_lease_costs_nothing(use, kind):
     connection = use(pool={"max_size": 1})
     for _ in range(2):
@@ -282,7 +280,6 @@ def test_a_pool_keeps_the_time_zone_that_it_was_made_for(use):
     driver.close(session, 1)
 
 
-@SERVERS
 def test_fresh_credentials(use, kind):
     """They go to the module's connect, under its own names."""
     server, asked = kind.database.server, []
@@ -318,7 +315,6 @@ def test_a_test_database(use, kind, which):
 # Connections that break ---------------------------------------------------------------------------
 
 
-@SERVERS
 def test_killed_sessions_are_never_handed_out(use, kind):
     connection = use()
     for _ in range(3):
@@ -328,7 +324,6 @@ def test_killed_sessions_are_never_handed_out(use, kind):
         kind.database.kill_sessions()
 
 
-@SERVERS
 def test_one_killed_in_use_is_replaced(use, kind):
     connection = use(pool={"max_size": 1})
     run(connection, "SELECT 1")
@@ -349,7 +344,6 @@ def test_pings_as_the_engine_does(use, kind, monkeypatch):
     assert kind.session_of(connection) != first
 
 
-@SERVERS
 def test_pings_of_ones_own(use, kind):
     connection = use("clearing", {"max_size": 1, "check_after": 0})
     session = kind.session_of(connection)
