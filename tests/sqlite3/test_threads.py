@@ -112,6 +112,17 @@ def test_another_thread_s_cursor_counts_as_busy(make_pool):
     assert not pool.driver.busy(connection)
 
 
+def test_one_that_becomes_stale_as_a_call_begins_is_refused(make_pool):
+    """Between the look-up of the method and its work another thread may have given back."""
+    pool = make_pool()
+    connection = pool.acquire()
+    cursor = connection.execute("SELECT 1")
+    fetch = type(cursor).fetchone
+    pool.release(connection)
+    with pytest.raises(StaleCursorError):
+        fetch(cursor)
+
+
 # Cursors that the connection did not make -----------------------------------------------------
 
 

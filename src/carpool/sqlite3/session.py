@@ -241,8 +241,8 @@ def effect_of(*args: Any) -> str | None:
 class Tracked(CursorBase):
     """A mixin for sqlite3's cursor classes: classifies what they execute, notes what goes on.
 
-    In each call `super()` comes after the note: if the cursor has become `Stale` meanwhile, it
-    raises TypeError. So whoever makes it stale and finds no note may close it.
+    In each call `super()` comes after the note: if the cursor has become `Stale` meanwhile, that
+    leads to `Refusing`. So whoever makes it stale and finds no note may close it.
     """
 
     connection: Any
@@ -325,15 +325,22 @@ def _refuse(*_args: Any, **_kwargs: Any) -> Any:
     raise StaleCursorError("the cursor's connection has been given back to the pool")
 
 
-class Stale(sqlite3.Cursor):
-    """What a cursor becomes when its connection is given back: closed for good."""
+class Refusing(sqlite3.Cursor):
+    """What a call of `Tracked` comes to if the cursor becomes stale in the middle of it."""
 
-    at_work = False
     execute = executemany = executescript = _refuse
     fetchone = fetchmany = fetchall = __next__ = _refuse
 
     def close(self) -> None:
         """Leave it to the pool, which may be at it."""
+
+
+class Stale(Tracked, Refusing):
+    """What a cursor becomes when its connection is given back: closed for good."""
+
+    execute = executemany = executescript = _refuse
+    fetchone = fetchmany = fetchall = __next__ = _refuse
+    close = Refusing.close
 
 
 class Cursor(Tracked, sqlite3.Cursor):
