@@ -38,9 +38,6 @@ class MySQLDriver(SessionDriver[C]):
     connection_class: ClassVar[Any]
     module_error: ClassVar[type[Exception]]
     cursorclass: ClassVar[type[Any]]
-    # What users set on a connection object, and the next one must not find; not every version of
-    # a module has all of it.
-    attributes: ClassVar[tuple[str, ...]]
 
     def __init__(self, *, settings: Mapping[str, object] | None = None, **params: Any) -> None:
         params = canonical(params)
@@ -107,9 +104,7 @@ class MySQLDriver(SessionDriver[C]):
             self._run(connection, statement, deadline)
         session.autocommit = connection.get_autocommit()
         session.cursorclass = connection.cursorclass
-        session.baseline = {
-            name: getattr(connection, name) for name in self.attributes if hasattr(connection, name)
-        }
+        connection.keep_attributes()
         session.cleared()
 
     def close(self, connection: C, patience: float) -> None:
@@ -182,14 +177,21 @@ class MySQLDriver(SessionDriver[C]):
         """See `Driver`."""
         session = connection.session
         session.lease += 1
-        return (
+        clean: bool = (
             session.effect is None
             and not session.begun
             and not session.lost
-            and connection.cursorclass is session.cursorclass
             and connection.get_autocommit() == session.autocommit
             and (session.autocommit or not session.sent)
         )
+        if clean and connection.attributes() != session.baseline:
+            connection.restore_attributes()
+        return clean
+
+    def adopt(self, connection: C) -> bool:
+        """See `Driver`."""
+        connection.keep_attributes()
+        return super().adopt(connection)
 
     def look(self, connection: C) -> bool:
         """See `Driver`. Whatever an idle server says is its farewell, if it is not TLS's own."""
@@ -253,12 +255,13 @@ class MySQLDriver(SessionDriver[C]):
             self._clear(connection, deadline)
             for statement in session.set_up:
                 self._run(connection, statement, deadline)
-            connection.restore_attributes()
         else:
             self._run(connection, "ROLLBACK", deadline)
             if connection.get_autocommit() != session.autocommit:
                 self._run(connection, f"SET autocommit={session.autocommit:d}", deadline)
             connection.cursorclass = session.cursorclass
+        if session.everything or session.effect is None:  # else they go with the session's state
+            connection.restore_attributes()
         session.cleared()
 
 

@@ -34,6 +34,10 @@ _MORE_RESULTS = getattr(Base, "more_results", None)
 class Connection(Noticing, Base):  # type: ignore[misc] # untyped
     """A mysqlclient connection that keeps a `MySQLSession`."""
 
+    def attributes(self) -> dict[str, Any]:
+        """See `Noticing`; of its C part one may be set."""
+        return vars(self) | {"session": None, "converter": self.converter}
+
     def use_result(self) -> Any:
         """As mysqlclient's: what is left unread must not meet the next user."""
         self.session.effect = self.session.effect or "unbuffered result"
@@ -61,7 +65,6 @@ class MysqlclientDriver(MySQLDriver[Connection]):
     connection_class = Connection
     module_error = MySQLdb.Error
     cursorclass = Cursor
-    attributes = ("cursorclass", "encoding", "encoders", "executemany_fallback")
 
     def _descriptor(self, connection: Connection) -> int:
         return int(connection.fileno())

@@ -19,8 +19,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+# What PyMySQL sets at work (to keep its socket in one more place would keep that open), and we.
+_AT_WORK = dict.fromkeys(
+    (
+        *("_sock", "_rfile", "_closed", "_next_seq_id", "_current_timeout", "server_status"),
+        *("_result", "_affected_rows", "session"),
+    )
+)
+
+
 class Connection(Noticing, Base):  # type: ignore[misc] # untyped
     """A PyMySQL connection that keeps a `MySQLSession`."""
+
+    def attributes(self) -> dict[str, Any]:
+        """See `Noticing`."""
+        return vars(self) | _AT_WORK
 
     _read_timeout: float | None
     _write_timeout: float | None
@@ -75,10 +88,6 @@ class PyMySQLDriver(MySQLDriver[Connection]):
     connection_class = Connection
     module_error = pymysql.Error
     cursorclass = Cursor
-    attributes = (
-        *("cursorclass", "encoding", "encoders", "decoders", "charset", "collation"),
-        *("autocommit_mode", "use_unicode"),
-    )
 
     def _descriptor(self, connection: Connection) -> int:
         return int(connection._sock.fileno())  # noqa: SLF001 - PyMySQL has no other way to it

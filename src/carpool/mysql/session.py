@@ -203,10 +203,28 @@ class Noticing(Base):  # type: ignore[misc] # the modules' own class comes after
         super().close()
         session.lost = True
 
+    def attributes(self) -> dict[str, Any]:
+        """Return what users may set on this object; what the module sets at work is None."""
+        raise NotImplementedError
+
+    def keep_attributes(self) -> None:
+        """Take the attributes as they are for those that the next user shall find."""
+        self.session.baseline = {
+            name: _own_copy(value) for name, value in self.attributes().items()
+        }
+
     def restore_attributes(self) -> None:
-        """Undo what was done to this object."""
-        for name, value in self.session.baseline.items():
-            setattr(self, name, value)
+        """Undo what was done to this object, and to its dictionaries and lists. No round trip."""
+        found, baseline = self.attributes(), self.session.baseline
+        for name in found.keys() - baseline.keys():
+            del self.__dict__[name]  # `delattr` is refused by mysqlclient
+        for name, value in baseline.items():
+            if found.get(name, self) != value:
+                setattr(self, name, _own_copy(value))
+
+
+def _own_copy(value: Any) -> Any:
+    return value.copy() if type(value) in (dict, list) else value
 
 
 class Tracked(Base):  # type: ignore[misc] # the modules' own class comes after it
