@@ -89,6 +89,21 @@ def test_a_default_survives_a_reset(make_pool, name, change_it):
         assert value(connection, "SELECT 'ä'") == "ä"
 
 
+@pytest.mark.parametrize("driver_class", ["mysqlclient"], indirect=True)
+@every_way
+def test_what_an_option_file_sets_survives_what_a_user_does(make_pool, tmp_path):
+    file = tmp_path / "my.cnf"
+    file.write_text("[client]\ninit-command = SET time_zone = '+09:00'\n")
+    pool = make_pool({"max_size": 1}, read_default_file=str(file))
+    for change in ("SELECT 1", "SET time_zone = '+00:00'", "SET @mine = 1", "BEGIN", "SELECT 1"):
+        with pool.connection() as connection:
+            assert value(connection, "SELECT @@time_zone") == "+09:00"
+            run(connection, change)
+            last = id_of(connection)
+    with pool.connection() as connection:
+        assert id_of(connection) == last
+
+
 @every_way
 def test_the_server_sees_the_query_alone(make_pool, database):
     pool = make_pool()

@@ -1,7 +1,7 @@
 """The driver for mysqlclient. Usable without Django: `Pool(MysqlclientDriver(database="shop"))`.
 
-What the server is told by an option file (`read_default_file`) is not put back by a reset, but
-for the character set.
+What an option file (`read_default_file`) tells the server at login no reset puts back: there a
+session that needs one is replaced.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from carpool.mysql import wire
 from carpool.mysql.common import MySQLDriver
 from carpool.mysql.session import Noticing
 
+_OPTION_FILE = ("read_default_file", "read_default_group")
 # Parameters that may lead to TLS, or to compression.
-_MAY_WRAP = ("ssl", "ssl_mode", "compress", "read_default_file", "read_default_group")
+_MAY_WRAP = ("ssl", "ssl_mode", "compress", *_OPTION_FILE)
 _ASK_WRAPPED = (
     "SHOW SESSION STATUS WHERE (Variable_name = 'Ssl_version' AND Value <> '')"
     " OR (Variable_name = 'Compression' AND Value = 'ON')"
@@ -52,6 +53,12 @@ class Connection(Noticing, Base):  # type: ignore[misc] # untyped
         """As mysqlclient's; the connection serves no lease after this one."""
         self.session.lost = True
         super().change_user(*args, **kwargs)
+
+    def ping(self, *reconnect: Any) -> None:
+        """As mysqlclient's; once it may log in again, the connection serves no lease after this."""
+        if any(reconnect):
+            self.session.lost = True
+        super().ping(*reconnect)
 
     def set_server_option(self, *args: Any) -> Any:
         """As mysqlclient's; the connection serves no lease after this one."""
@@ -106,9 +113,10 @@ class MysqlclientDriver(MySQLDriver[Connection]):
 
     def begin_reset(self, connection: Connection, *, everything: bool) -> bool:
         """See `Driver`."""
-        session = connection.session
-        if everything and self._must_log_in(connection) and not session.login["user"]:
-            raise NeedsNewSession  # an option file or the system told who we are
+        if everything and any(self._params.get(name) for name in _OPTION_FILE):
+            raise NeedsNewSession
+        if everything and self._must_log_in(connection) and not connection.session.login["user"]:
+            raise NeedsNewSession  # the system told who we are
         return super().begin_reset(connection, everything=everything)
 
     @staticmethod
