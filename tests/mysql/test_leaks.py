@@ -56,6 +56,7 @@ leaks = pytest.mark.parametrize(("plant", "probe"), LEAKS.values(), ids=LEAKS)
 INDELIBLE = ("SET ROLE", "EXECUTE")  # what no reset of MariaDB's undoes, or may hide such a thing
 THINGS = [
     "CREATE TABLE mine SELECT 1 AS n",
+    "CREATE TABLE unique_mine (n int UNIQUE)",
     "CREATE FUNCTION spoil() RETURNS int NO SQL RETURN (@mine := 77)",
     "CREATE PROCEDURE spoiling() SET @mine = 77",
     "CREATE ROLE IF NOT EXISTS reader",
@@ -145,6 +146,60 @@ def by_changed_cursorclass(connection):
     connection.cursor().execute(SET)
 
 
+class PreparingCursor(MySQLdb.cursors.Cursor):
+    def executemany(self, query, args):
+        self.execute(SET)
+        return super().executemany(query, args)
+
+
+class PreparingPyMySQLCursor(pymysql.cursors.Cursor):
+    def executemany(self, query, args):
+        self.execute(SET)
+        return super().executemany(query, args)
+
+
+class AppendingCursor(MySQLdb.cursors.Cursor):
+    def executemany(self, query, args):
+        return super().executemany(query + APPENDED, args)
+
+
+class AppendingPyMySQLCursor(pymysql.cursors.Cursor):
+    def executemany(self, query, args):
+        return super().executemany(query + APPENDED, args)
+
+
+APPENDED = " ON DUPLICATE KEY UPDATE n = (@mine := 77)"
+INSERT = "INSERT INTO unique_mine VALUES (%s)"
+
+
+def by_users_executemany(connection):
+    mysqlclient = isinstance(connection, MySQLdb.connections.Connection)
+    cursor = connection.cursor(PreparingCursor if mysqlclient else PreparingPyMySQLCursor)
+    cursor.executemany("INSERT INTO mine VALUES (%s)", [[1], [2]])
+
+
+def by_users_text(connection):
+    mysqlclient = isinstance(connection, MySQLdb.connections.Connection)
+    cursor = connection.cursor(AppendingCursor if mysqlclient else AppendingPyMySQLCursor)
+    cursor.executemany(INSERT, [[1], [1]])
+
+
+def by_rows(statement, way="execute"):
+    """Plant it in the midst of executemany, by the rows and with the same cursor."""
+
+    def plant(connection):
+        cursor = connection.cursor()
+
+        def rows():
+            yield (1,)
+            getattr(cursor, way)(statement, *([[()]] if way == "executemany" else []))
+            yield (2,)
+
+        cursor.executemany("INSERT INTO mine VALUES (%s)", rows())
+
+    return plant
+
+
 def after_a_failed_interpolation(connection):
     with connection.cursor() as cursor:
         with pytest.raises((MySQLdb.ProgrammingError, pymysql.ProgrammingError)):
@@ -167,10 +222,15 @@ WAYS = {
     "a cursor of the module's class": by_a_cursor_of_its_own,
     "a cursor class of the user's": by_users_cursor,
     "another cursorclass": by_changed_cursorclass,
+    "executemany of a class of the user's": by_users_executemany,
+    "executemany of another text": by_users_text,
+    "the rows of executemany": by_rows(SET),
+    "the rows' own executemany": by_rows(SET, "executemany"),
     "after a failed interpolation": after_a_failed_interpolation,
 }
 ONLY_MYSQLCLIENT = {
     "bytes": lambda c: c.cursor().execute(SET.encode()),
+    "bytes in the rows of executemany": by_rows(SET.encode()),
     "several statements": lambda c: run(c, "SELECT 1; " + SET),
     "send_query": lambda c: (c.send_query(SET.encode()), c.read_query_result()),
     "SSCursor": by_cursor_of(MySQLdb.cursors.SSCursor),
@@ -200,6 +260,25 @@ def test_however_it_was_planted(make_pool, plant):
     pool.release(connection)
     with pool.connection() as connection:
         assert value(connection, "SELECT @mine") is None
+
+
+MANY = [
+    "INSERT INTO mine VALUES (%s)",
+    " INSERT INTO mine (n) VALUES (%s) ; ",
+    "INSERT INTO unique_mine VALUES (%s) ON DUPLICATE KEY UPDATE n = n + 1000000",
+    "UPDATE mine SET n = %s",
+]
+
+
+@pytest.mark.parametrize("fallback", [None, "multi"])
+@pytest.mark.parametrize("query", MANY)
+def test_many_rows_leave_no_trace(make_pool, things, query, fallback):
+    with make_pool().connection() as connection, connection.cursor() as cursor:
+        cursor.executemany_fallback = fallback  # mysqlclient's; the other has no such thing
+        cursor.executemany(
+            query, [[number] for number in range(20_000 if "INSERT" in query else 300)]
+        )
+        assert connection.session.effect is None
 
 
 @every_way_to_plant
@@ -403,31 +482,15 @@ def test_locks_are_gone_though_nobody_comes(make_pool, database, plant, free):
         assert id_of(connection) == number
 
 
-# What is set on the connection object -------------------------------------------------------------
-
-
-def test_attributes_are_as_before(make_pool, driver_class):
-    module = MySQLdb if driver_class is MysqlclientDriver else pymysql
-    pool = make_pool({"max_size": 1}, charset="utf8mb4")
-    for change in (
-        lambda c: setattr(c, "cursorclass", module.cursors.DictCursor),
-        lambda c: c.set_character_set("latin1"),
-        lambda c: c.select_db("mysql"),
-    ):
-        with pool.connection() as connection:
-            before = run(connection, "SELECT 'ä', DATABASE()")
-        with pool.connection() as again:
-            assert again is connection
-            change(again)
-            assert run(again, "SELECT 'ä', DATABASE()")
-        with pool.connection() as again:
-            assert again is connection
-            assert run(again, "SELECT 'ä', DATABASE()") == before
-            assert again.character_set_name() == "utf8mb4"
+# What no reset undoes -----------------------------------------------------------------------------
 
 
 def other_user(connection):
     connection.change_user("support-admin", "", "mysql")
+
+
+def with_reconnect(connection):
+    connection.ping(True)
 
 
 def without_several_statements(connection):
@@ -435,7 +498,8 @@ def without_several_statements(connection):
 
 
 @pytest.mark.parametrize("driver_class", ["mysqlclient"], indirect=True)
-@pytest.mark.parametrize("change", [other_user, without_several_statements])
+@pytest.mark.filterwarnings("ignore:The reconnect parameter:DeprecationWarning")
+@pytest.mark.parametrize("change", [other_user, with_reconnect, without_several_statements])
 def test_what_no_reset_undoes_costs_the_connection(make_pool, database, change):
     pool = make_pool({"max_size": 1})
     with pool.connection() as connection:

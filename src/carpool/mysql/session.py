@@ -88,6 +88,11 @@ class MySQLSession(Session):
         self.end()
 
 
+# Of which `executemany` makes something else.
+_AROUND: Final = " \t\r\n;"
+_PLACEHOLDER: Final = re.compile(r"%(?:\([^)]*\))?[s%]")
+
+
 def text_of(query: Any) -> str:
     """Return any kind of query as a text."""
     if isinstance(query, bytes | bytearray):
@@ -227,6 +232,27 @@ def _own_copy(value: Any) -> Any:
     return value.copy() if type(value) in (dict, list) else value
 
 
+class _Many:
+    """Tells what the modules' `executemany` makes of a text from what others execute meanwhile.
+
+    That may be the rows, with the same cursor. The modules send the text itself, or put many rows
+    together in bytes that begin and end like it.
+    """
+
+    def __init__(self, query: Any, encoding: str, *, known: bool) -> None:
+        self.query = query
+        self.known = known  # else a class of the user's may add to the text, or send others
+        fixed = _PLACEHOLDER.split(text_of(query).strip(_AROUND))
+        self.head, self.tail = (fixed[at].encode(encoding, "replace") for at in (0, -1))
+
+    def made(self, query: Any) -> bool:
+        """Tell whether a text is one of the latter."""
+        if not (self.known and isinstance(query, bytes | bytearray)):
+            return False
+        text = query.strip(_AROUND.encode())
+        return text.startswith(self.head) and text.endswith(self.tail)
+
+
 class Tracked(Base):  # type: ignore[misc] # the modules' own class comes after it
     """A mixin for the modules' cursor classes: classifies what they execute.
 
@@ -237,7 +263,8 @@ class Tracked(Base):  # type: ignore[misc] # the modules' own class comes after 
     # Set by who makes the cursor, `Noticing.cursor`. One made by its class alone serves the lease
     # of its first statement.
     lease: int | None = None
-    _many = False  # what is executed has been classified
+    _many: _Many | None = None  # what is being executed so, and has been classified
+    _executemany_is_known = True  # it is the module's own
 
     def _session(self) -> MySQLSession:
         """Return the session; raises `StaleCursorError` unless this lease is still the present."""
@@ -254,18 +281,21 @@ class Tracked(Base):  # type: ignore[misc] # the modules' own class comes after 
     def execute(self, query: Any, args: Any = None) -> Any:
         """As the module's. Raises `StaleCursorError` as well."""
         session = self._session()
-        if not self._many:
+        many = self._many
+        if many is None or not (query is many.query or many.made(query)):
             session.note(query)
         return super().execute(query, args)
 
     def executemany(self, query: Any, args: Any) -> Any:
         """As the module's. Raises `StaleCursorError` as well."""
         self._session().note(query)
-        self._many = True
+        before = self._many
+        known = self._executemany_is_known
+        self._many = _Many(query, self.connection.encoding, known=known)
         try:
             return super().executemany(query, args)
         finally:
-            self._many = False
+            self._many = before
 
     def callproc(self, procname: Any, args: Any = ()) -> Any:
         """As the module's. Raises `StaleCursorError` as well."""
@@ -279,7 +309,10 @@ class Tracked(Base):  # type: ignore[misc] # the modules' own class comes after 
 
     def _query(self, query: Any) -> Any:
         """As the module's, and note how it ends."""
-        session = self._session()
+        connection = self.connection
+        if connection is None or self.lease != connection.session.lease:
+            self._session()  # which raises, or takes the lease
+        session: MySQLSession = connection.session
         session.noted = query
         session.underway = session.sent = True
         try:
@@ -313,6 +346,8 @@ def tracked(cursorclass: Any) -> Any:
     known = _tracked_classes.get(cursorclass)
     if known is None:
         members: dict[str, Any] = {"__doc__": cursorclass.__doc__}
+        module = getattr(cursorclass, "executemany", tracked).__module__
+        members["_executemany_is_known"] = module in ("MySQLdb.cursors", "pymysql.cursors")
         if hasattr(cursorclass, "__del__"):  # PyMySQL's SSCursor, which closes by a way of its own
             members["__del__"] = Tracked.close
         made = type(cursorclass.__name__, (Tracked, cursorclass), members)
