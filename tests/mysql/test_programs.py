@@ -182,6 +182,21 @@ STATES = {
     "closed": "query(pool); pool.close()",
     "a thread that is gone": "thread = threading.Thread(target=lambda: query(pool)); "
     "thread.start(); thread.join()",
+    "in a daemon that reads unbuffered": """
+cursors = sys.modules[driver.cursorclass.__module__]
+reading = threading.Event()
+
+
+def read():
+    cursor = pool.acquire().cursor(cursors.SSCursor)
+    cursor.execute("SELECT seq FROM seq_1_to_3000000")
+    for row in cursor:
+        reading.set()
+
+
+threading.Thread(target=read, daemon=True).start()
+reading.wait()
+""",
     "in a daemon at rest": (
         "taken = threading.Event(); "
         "hold = lambda c: (ask(c, 'SELECT 1'), taken.set(), threading.Event().wait()); "
