@@ -243,13 +243,17 @@ class DBAPIDriver(SessionDriver[Connection]):
 
     # ------------------------------------------------------------------- reset
 
+    def adopt(self, connection: Connection) -> bool:
+        """See `Driver`."""
+        connection.session.baseline.clear()
+        return super().adopt(connection)
+
     def set_up_done(self, connection: Connection, by: object) -> None:
         """See `Driver`: a mere rollback leaves the set-up as it is."""
         session = connection.session
         if self.in_transaction(connection):
             connection.commit()
         session.open = session.switched = False
-        session.baseline.clear()
         super().set_up_done(connection, by)
         session.redo &= bool(self._reset)
 

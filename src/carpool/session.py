@@ -21,7 +21,7 @@ class Session:
         self.set_up_by: object = None  # who has set it up; None: nobody
         self.redo = False  # ... in a way that a reset wipes
         self.readable = readable  # look at the socket
-        self.baseline = baseline  # the connection's attributes as opened
+        self.baseline = baseline  # the connection's attributes as a lease begins
         self.farewell: Farewell | None = None  # where the user closes the connection
 
     def cleared(self) -> None:

@@ -37,6 +37,7 @@ class Subject:
     engine: ClassVar[str | None]  # of Django's; None: its tests run in a process of their own
     leaks: ClassVar[dict[str, Leak]]
     refuses_stale_cursors: ClassVar[bool] = True
+    attribute: ClassVar[tuple[str, Any]]  # of the module's connections, and a value to set it to
 
     @classmethod
     @contextmanager

@@ -157,6 +157,24 @@ def test_configure_outlives_a_reset(make_pool, subject):
         assert value(connection, leak.probe) == configured
 
 
+def test_attributes_that_configure_sets_stay_and_others_go(make_pool, subject):
+    name, wanted = subject.attribute
+
+    def seen(connection):
+        return getattr(connection, name, None)
+
+    for configure in (None, lambda connection: setattr(connection, name, wanted)):
+        pool = make_pool(subject, max_size=1, configure=configure)
+        with pool.connection() as connection:
+            before = seen(connection)
+            assert (before == wanted) == bool(configure)
+            setattr(connection, name, None if configure else wanted)
+        for _ in range(2):
+            with pool.connection() as connection:
+                assert seen(connection) == before
+                run(connection, "SELECT 1")
+
+
 def test_a_restart_is_survived(make_pool, own_server_subject):
     pool = make_pool(own_server_subject, max_size=2)
     with pool.connection() as connection:

@@ -17,6 +17,7 @@ else:
 class Mysqlclient(ServerSubject):
     engine = "carpool.mysql" if MODULE == "MySQLdb" else None
     fixture, own_fixture = "mariadb", "own_mariadb"
+    attribute = ("mine", 1)
     own_session = "SELECT CONNECTION_ID()"
     driver_path = "carpool.mysql.driver:MysqlclientDriver"
     leaks: ClassVar = {

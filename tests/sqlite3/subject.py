@@ -23,6 +23,7 @@ class Traced(sqlite3.Connection):
 
 class SQLite(Subject):
     engine = "carpool.sqlite3"
+    attribute = ("row_factory", sqlite3.Row)
     leaks: ClassVar = {
         "PRAGMA": Leak("PRAGMA cache_size = -77", "PRAGMA cache_size"),
         "PRAGMA by call": Leak("PRAGMA recursive_triggers(ON)", "PRAGMA recursive_triggers"),

@@ -143,7 +143,7 @@ class OracleDriver(SessionDriver[Connection]):
 
     def adopt(self, connection: Connection) -> bool:
         """See `Driver`."""
-        connection.take_baseline()
+        connection.keep_attributes()
         return super().adopt(connection)
 
     def begin_reset(self, connection: Connection, *, everything: bool) -> bool:

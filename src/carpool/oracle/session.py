@@ -119,7 +119,7 @@ class Connection(oracledb.Connection):
         session.socket = socket_of(self)
         session.readable = self._watch()
         session.effect = None
-        self.take_baseline()
+        self.keep_attributes()
 
     def _watch(self) -> Callable[[int], Any]:
         if self.session.socket is not None:
@@ -132,7 +132,7 @@ class Connection(oracledb.Connection):
 
         return unhealthy
 
-    def take_baseline(self) -> None:
+    def keep_attributes(self) -> None:
         """Take the present attributes and labels for those that every lease starts with."""
         session = self.session
         session.baseline = {name: getattr(self, name) for name in ATTRIBUTES}

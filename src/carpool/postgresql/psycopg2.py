@@ -74,8 +74,12 @@ class Connection(ext.connection):  # type: ignore[misc] # untyped
 
     def begin_session(self) -> None:
         """Start to keep a `Session`; what has been set until now is the baseline."""
-        baseline = {name: getattr(self, name) for name in ATTRIBUTES}
-        self.session = Session(sockets.watch(self.fileno()), baseline)
+        self.session = Session(sockets.watch(self.fileno()), {})
+        self.keep_attributes()
+
+    def keep_attributes(self) -> None:
+        """Take what has been done to this object for how a lease begins."""
+        self.session.baseline = {name: getattr(self, name) for name in ATTRIBUTES}
 
     def changed_attributes(self) -> list[str]:
         """Tell which attributes users have set on this object."""

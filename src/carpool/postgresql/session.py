@@ -52,16 +52,22 @@ class PsycopgSession(Session):
     """What the pool knows of a psycopg 3 connection besides."""
 
     def __init__(self, readable: Callable[[int], Any], baseline: dict[str, Any]) -> None:
-        super().__init__(readable, baseline)
+        super().__init__(readable, {})
         self.touched = False  # an attribute of the connection was set
         self.entered = 0  # psycopg's blocks (transaction, pipeline) that have not been left
-        self.prepares = baseline["prepare_threshold"] is not None  # or has done so
+        self.prepares = False  # or has done so
+        self.handlers: list[tuple[Callable[[Any], None], Any]] = []  # how to remove each
+        self.steps: list[bytes] = []  # statements of a reset still to be sent
+        self.begin_with(baseline)
+
+    def begin_with(self, baseline: dict[str, Any]) -> None:
+        """Take the connection's attributes for how a lease begins."""
+        self.baseline = baseline
+        self.prepares |= baseline["prepare_threshold"] is not None
         # Attributes whose change nothing announces:
         self.row_factory = baseline["row_factory"]
         self.cursor_factory = baseline["cursor_factory"]
         self.server_cursor_factory = baseline["server_cursor_factory"]
-        self.handlers: list[tuple[Callable[[Any], None], Any]] = []  # how to remove each
-        self.steps: list[bytes] = []  # statements of a reset still to be sent
 
 
 _PREPARE_THRESHOLD: Any = psycopg.Connection.prepare_threshold
@@ -206,8 +212,16 @@ class Connection(psycopg.Connection[Any]):
 
     def begin_session(self) -> None:
         """Start to keep a `Session`; what has been set until now is the baseline."""
-        baseline = {name: getattr(self, name) for name in ATTRIBUTES}
-        self.session = PsycopgSession(sockets.watch(self.pgconn.socket), baseline)
+        self.session = PsycopgSession(sockets.watch(self.pgconn.socket), self._attributes())
+
+    def _attributes(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ATTRIBUTES}
+
+    def keep_attributes(self) -> None:
+        """Take what has been done to this object for how a lease begins."""
+        self.session.begin_with(self._attributes())
+        self.session.handlers.clear()
+        self.session.touched = False
 
     def restore_attributes(self) -> None:
         """Undo what was done to this object; only outside a transaction. No round trip."""

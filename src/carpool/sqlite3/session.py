@@ -66,12 +66,16 @@ class Noticing(ConnectionBase):
     def begin_session(self, opened: Opened) -> None:
         """Start to take note; what has been done until now is how a session begins."""
         self.close_cursors()
-        session = SQLiteSession(opened)
-        object.__setattr__(self, "session", session)
+        object.__setattr__(self, "session", SQLiteSession(opened))
+        self.keep_attributes()
+
+    def keep_attributes(self) -> None:
+        """Take what has been done to this object for how a lease begins."""
         own = vars(self).keys() - {"session"}  # which would hold itself
-        session.baseline = {
+        self.session.baseline = {
             name: getattr(self, name) for name in (*ATTRIBUTES, *own) if hasattr(self, name)
         }
+        self.session.touched = False
 
     def restore_attributes(self) -> None:
         """Undo what was done to this object; only outside a transaction, which it would commit."""
