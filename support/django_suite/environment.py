@@ -98,7 +98,9 @@ def _fetch(folder: Path) -> Path:
     if len(archives) != 1:
         raise SuiteError(f"the package index has no source distribution of {django}")
     with tarfile.open(archives[0]) as archive:
-        archive.extractall(folder, filter="data")
+        # The argument `filter` came with Python 3.11.4.
+        archive.extraction_filter = getattr(tarfile, "data_filter", lambda member, _: member)
+        archive.extractall(folder)
     return archives[0].with_suffix("").with_suffix("")
 
 

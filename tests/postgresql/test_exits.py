@@ -2,10 +2,11 @@
 
 import signal
 
+import psutil
 import pytest
 
 from tests.postgresql.test_forks import HEAD
-from tests.probing import finish, start_program
+from tests.probing import eventually, finish, start_program
 
 STATES = {
     "unused": "",
@@ -136,6 +137,7 @@ os.kill(os.getpid(), signal.SIGSTOP)  # stops until told to go on
     given = {"driver": driver_name, "params": own_postgres.params}
     program = start_program(tmp_path / "program.py", HEAD + text, given)
     assert program.stdout.readline() == "ready\n"
+    eventually(lambda: psutil.Process(program.pid).status() == psutil.STATUS_STOPPED)
     own_postgres.kill()
     program.send_signal(signal.SIGCONT)
     _, err = finish(program)
