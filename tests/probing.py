@@ -8,6 +8,8 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 STUCK = 60  # seconds after which a program under test counts as hanging
 
@@ -62,3 +64,21 @@ def report_of(program):
     out, err = finish(program)
     assert (program.returncode, err) == (0, ""), out + err
     return [json.loads(line) for line in out.splitlines()]
+
+
+def pytest_with(plugin, *arguments):
+    """Run tests in a process of their own, with a plugin; return what is printed. All must pass."""
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "-p", plugin),
+            *("-q", "-rA", "-p", "no:cacheprovider", "--tb=short", *arguments),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    if done.returncode:
+        pytest.fail(done.stdout + done.stderr, pytrace=False)
+    return done.stdout
