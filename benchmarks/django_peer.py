@@ -88,11 +88,11 @@ def ways(database: dict[str, Any], size: int) -> dict[str, dict[str, Any]]:
 def cycle(database: dict[str, Any], query: str) -> measure.Cycle:
     """Set Django up; the cycle is a view's cursor, and what the end of the request does."""
     import django  # noqa: PLC0415 - only the process that runs it needs it
-    from django.conf import settings  # noqa: PLC0415
+    from django.conf import settings  # noqa: PLC0415 - see above
 
     settings.configure(DATABASES={"default": database}, USE_TZ=True, TIME_ZONE="UTC")
     django.setup()
-    from django.db import connection  # noqa: PLC0415
+    from django.db import connection  # noqa: PLC0415 - see above
 
     def take() -> Any:
         return connection.cursor()

@@ -123,7 +123,7 @@ def main(database: str) -> None:
     """Answer until the input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the end of the input is what ends us
     import django  # noqa: PLC0415 - only this process needs it
-    from django.conf import settings  # noqa: PLC0415
+    from django.conf import settings  # noqa: PLC0415 - see above
 
     settings.configure(DATABASES={"default": json.loads(database)}, USE_TZ=True)
     django.setup()

@@ -36,7 +36,7 @@ def _handle(number, _frame):
 @contextmanager
 def held():
     """Let a signal wait until the block is done."""
-    global _held  # noqa: PLW0603
+    global _held  # noqa: PLW0603 - a signal handler reads it
     before = _caught
     _held += 1
     try:

@@ -141,7 +141,7 @@ class MariaDB(Server):
         return len(pids)
 
     def _kill(self, pid: int) -> None:
-        from pymysql.err import OperationalError  # noqa: PLC0415
+        from pymysql.err import OperationalError  # noqa: PLC0415 - see above
 
         try:
             self.query("KILL %s", [pid])

@@ -85,7 +85,7 @@ class PostgreSQL(Server):
 
     def query(self, sql: str, args: Any = None, dbname: str | None = None) -> list[Any]:
         """Run one statement on a connection of its own; return the rows as named tuples."""
-        from psycopg.rows import namedtuple_row  # noqa: PLC0415
+        from psycopg.rows import namedtuple_row  # noqa: PLC0415 - see above
 
         with self.admin(dbname or self.MAIN) as connection:
             cursor = connection.cursor(row_factory=namedtuple_row)

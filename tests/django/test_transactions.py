@@ -31,7 +31,7 @@ def test_atomic_commits(connection, database):
 
 
 def test_atomic_rolls_back(connection, database):
-    with pytest.raises(RuntimeError), transaction.atomic():  # noqa: PT012
+    with pytest.raises(RuntimeError), transaction.atomic():  # noqa: PT012 - the block is the test
         Note.objects.create(text="a")
         raise RuntimeError
     assert committed(database) == []
@@ -41,7 +41,7 @@ def test_atomic_rolls_back(connection, database):
 def test_savepoints(connection, database):
     with transaction.atomic():
         Note.objects.create(text="a")
-        with pytest.raises(RuntimeError), transaction.atomic():  # noqa: PT012
+        with pytest.raises(RuntimeError), transaction.atomic():  # noqa: PT012 - the block is the test
             Note.objects.create(text="b")
             raise RuntimeError
         point = connection.savepoint()
@@ -66,7 +66,7 @@ def test_on_commit(connection, database):
     with transaction.atomic():
         Note.objects.create(text="a")
         transaction.on_commit(lambda: heard.append(committed(database)))
-        with pytest.raises(RuntimeError), transaction.atomic():  # noqa: PT012
+        with pytest.raises(RuntimeError), transaction.atomic():  # noqa: PT012 - the block is the test
             transaction.on_commit(lambda: heard.append("never"))
             raise RuntimeError
         assert heard == []
@@ -235,7 +235,7 @@ def test_close_within_atomic(connection, database):
 
 
 def test_the_server_ends_the_session_within_atomic(connection, database):
-    with pytest.raises((OperationalError, InterfaceError)), transaction.atomic():  # noqa: PT012
+    with pytest.raises((OperationalError, InterfaceError)), transaction.atomic():  # noqa: PT012 - the block is the test
         Note.objects.create(text="never")
         database.kill_sessions()
         run(connection, "SELECT 1")

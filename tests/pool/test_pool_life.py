@@ -78,7 +78,7 @@ def test_the_context_manager_commits(stepped):
 
 def test_the_context_manager_rolls_back(stepped):
     pool = stepped()
-    with pytest.raises(KeyError), pool.connection() as connection:  # noqa: PT012
+    with pytest.raises(KeyError), pool.connection() as connection:  # noqa: PT012 - the block is the test
         connection.in_transaction = True
         raise KeyError
     assert pool.acquire() is connection

@@ -84,7 +84,7 @@ def lead_to(call, pool, driver):
         if pair[0] not in ("look", "settle", "begin_reset") or pair[1] in ("ok", "error")
     ],
 )
-def test_no_slot_is_lost(monkeypatch, make_pool, driver, call, outcome, end, sends_resets):  # noqa: PLR0917
+def test_no_slot_is_lost(monkeypatch, make_pool, driver, call, outcome, end, sends_resets):  # noqa: PLR0917 - the table
     driver.sends_resets = sends_resets
     pool = make_pool(max_size=2, num_workers=4)
     plan = driver.calls[call]

@@ -121,7 +121,7 @@ def test_a_cancelled_task(make_pool):
 def test_an_exception_in_the_with_block(make_pool, database):
     database.query("CREATE TABLE note (text text)")
     pool = make_pool({"max_size": 1}, autocommit=False)
-    with pytest.raises(RuntimeError), pool.connection() as connection:  # noqa: PT012
+    with pytest.raises(RuntimeError), pool.connection() as connection:  # noqa: PT012 - the block is the test
         pid = pid_of(connection)
         run(connection, "INSERT INTO note VALUES ('never')")
         raise RuntimeError

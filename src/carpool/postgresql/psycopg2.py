@@ -246,7 +246,7 @@ class Psycopg2Driver(PostgreSQLDriver[Connection]):
             connection.poll()
         return not connection.closed and not connection.session.readable(0)
 
-    def ping(self, connection: Connection, timeout: float) -> None:  # noqa: ARG002
+    def ping(self, connection: Connection, timeout: float) -> None:  # noqa: ARG002 - no means
         """See `Driver`. How long it may take is up to the server: psycopg 2 cannot be hurried."""
         with self._outside_transactions(connection), connection.cursor() as cursor:
             cursor.execute("SELECT 1")
@@ -293,7 +293,7 @@ class Psycopg2Driver(PostgreSQLDriver[Connection]):
         connection.session.everything = everything
         return False
 
-    def finish_reset(self, connection: Connection, timeout: float) -> None:  # noqa: ARG002
+    def finish_reset(self, connection: Connection, timeout: float) -> None:  # noqa: ARG002 - no means
         """See `Driver`. How long it may take is up to the server: psycopg 2 cannot be hurried."""
         session = connection.session
         connection.rollback()
