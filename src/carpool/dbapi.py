@@ -243,10 +243,9 @@ class DBAPIDriver(SessionDriver[Connection]):
 
     # ------------------------------------------------------------------- reset
 
-    def adopt(self, connection: Connection) -> bool:
-        """See `Driver`."""
+    def keep_attributes(self, connection: Connection) -> None:
+        """See `SessionDriver`."""
         connection.session.baseline.clear()
-        return super().adopt(connection)
 
     def set_up_done(self, connection: Connection, by: object) -> None:
         """See `Driver`: a mere rollback leaves the set-up as it is."""

@@ -59,10 +59,15 @@ class SessionDriver(Generic[C]):
 
     def adopt(self, connection: C) -> bool:
         """See `Driver`."""
+        self.keep_attributes(connection)
         session = connection.session
         traces = session.effect is not None
         session.effect = None
         return traces
+
+    def keep_attributes(self, connection: Any) -> None:
+        """Take what has been done to the connection object for how a lease begins."""
+        connection.keep_attributes()
 
     def set_up_by(self, connection: C) -> object:
         """See `Driver`."""

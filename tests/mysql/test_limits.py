@@ -92,23 +92,29 @@ def test_never_more_than_max_size(make_pool, database, narrow_user, killed):
     assert server.connections(mark, user=narrow_user) > 20, "there was no churn"
 
 
-def test_no_room_for_the_user_is_waited_for(make_pool, narrow_user):
-    first = make_pool({"max_size": 3}, user=narrow_user)
-    leased = [first.acquire() for _ in range(3)]
-    second, got = make_pool({"max_size": 1, "timeout": 30}, user=narrow_user), []
+def is_served_as_soon_as_there_is_room(waiting, other, leased):
+    """Have a pool wait for room on a server whose last connections another pool has leased."""
+    got = []
 
     def ask():
-        with second.connection() as connection:
+        with waiting.connection() as connection:
             got.append(value(connection, "SELECT 1"))
 
     asking = threading.Thread(target=ask)
     asking.start()
-    eventually(lambda: second.get_stats()["connections_errors"])
-    first.discard(leased.pop())
+    eventually(lambda: waiting.get_stats()["connections_errors"])
+    other.discard(leased.pop())
     asking.join()
     assert got == [1]
     for each in leased:
-        first.release(each)
+        other.release(each)
+
+
+def test_no_room_for_the_user_is_waited_for(make_pool, narrow_user):
+    first = make_pool({"max_size": 3}, user=narrow_user)
+    leased = [first.acquire() for _ in range(3)]
+    second = make_pool({"max_size": 1, "timeout": 30}, user=narrow_user)
+    is_served_as_soon_as_there_is_room(second, first, leased)
 
 
 def test_no_room_on_the_server_is_waited_for(make_pool, own_mariadb):
@@ -118,20 +124,8 @@ def test_no_room_on_the_server_is_waited_for(make_pool, own_mariadb):
     params = own_mariadb.params | {"user": "ordinary"}
     first = make_pool({"max_size": 10}, **params)
     leased = [first.acquire() for _ in range(10)]
-    second, got = make_pool({"max_size": 1, "timeout": 30}, **params), []
-
-    def ask():
-        with second.connection() as connection:
-            got.append(value(connection, "SELECT 1"))
-
-    asking = threading.Thread(target=ask)
-    asking.start()
-    eventually(lambda: second.get_stats()["connections_errors"])
-    first.discard(leased.pop())
-    asking.join()
-    assert got == [1]
-    for each in leased:
-        first.release(each)
+    second = make_pool({"max_size": 1, "timeout": 30}, **params)
+    is_served_as_soon_as_there_is_room(second, first, leased)
 
 
 @pytest.mark.parametrize("kind", [str, dict])

@@ -188,11 +188,6 @@ class MySQLDriver(SessionDriver[C]):
             connection.restore_attributes()
         return clean
 
-    def adopt(self, connection: C) -> bool:
-        """See `Driver`."""
-        connection.keep_attributes()
-        return super().adopt(connection)
-
     def look(self, connection: C) -> bool:
         """See `Driver`. Whatever an idle server says is its farewell, if it is not TLS's own."""
         session = connection.session

@@ -141,11 +141,6 @@ class OracleDriver(SessionDriver[Connection]):
 
     # ------------------------------------------------------------------- reset
 
-    def adopt(self, connection: Connection) -> bool:
-        """See `Driver`."""
-        connection.keep_attributes()
-        return super().adopt(connection)
-
     def begin_reset(self, connection: Connection, *, everything: bool) -> bool:
         """See `Driver`. No statement clears a session of Oracle's, so another takes its place.
 

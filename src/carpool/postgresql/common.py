@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import Any, ClassVar, TypeVar
+from typing import ClassVar
 
-from carpool.session import SessionDriver
+from carpool.session import C, SessionDriver
 
 # libpq gives no SQLSTATE for a refused login; these are its two texts for 53300.
 NO_ROOM = re.compile(r"FATAL: +(sorry, )?too many|FATAL: +remaining connection slots")
-
-C = TypeVar("C", bound=Any)
 
 
 class PostgreSQLDriver(SessionDriver[C]):
     """The part of a `Driver` that is the same for both."""
 
     operational_error: ClassVar[type[Exception]]
-
-    def adopt(self, connection: C) -> bool:
-        """See `Driver`."""
-        connection.keep_attributes()
-        return super().adopt(connection)
 
     def no_room(self, error: BaseException) -> bool:
         """See `Driver`."""

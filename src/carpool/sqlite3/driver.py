@@ -134,11 +134,6 @@ class SQLiteDriver(SessionDriver[Noticing]):
             connection.restore_attributes()
         return True
 
-    def adopt(self, connection: Noticing) -> bool:
-        """See `Driver`."""
-        connection.keep_attributes()
-        return super().adopt(connection)
-
     def broken(self, connection: Noticing) -> bool:
         """See `Driver`."""
         return connection.session.opened.closed
