@@ -208,6 +208,7 @@ class DBAPIDriver(SessionDriver[Connection]):
         """See `Driver`."""
         session = connection.session
         session.lease += 1
+        session.by_hand = False
         return session.effect is None and not session.open and not session.closed
 
     def broken(self, connection: Connection) -> bool:

@@ -20,7 +20,21 @@ class Driver(Protocol[C]):
     A pool calls it from many threads at once, but never two methods at once for one connection.
     `look`, `settle` and `begin_reset` are on the request's path: they must neither wait for the
     server nor block. Connections must be weakly referenceable.
+
+    `effect`, `at_rest` and `looks_back` are asked by the thread that has the connection, in the
+    modes "transaction" and "statement" around every statement: they must neither wait for the
+    server nor block, and cost microseconds.
+
+    There a connection tells one thing more: `connection.session.by_hand` is true once somebody has
+    asked the connection object itself for a cursor or the like in this lease, and may hold that.
     """
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """The modes that it can serve, "session" first.
+
+        The others need answers of `effect`, `at_rest` and `looks_back` that can be trusted.
+        """
 
     @property
     def name(self) -> str:
@@ -64,8 +78,27 @@ class Driver(Protocol[C]):
         `broken` and, if that is false too, through a reset.
         """
 
-    def dirty(self, connection: C) -> bool:
-        """Tell without a round trip whether a statement may have left state in the session."""
+    def effect(self, connection: C) -> str | None:
+        """Return what has, first in this lease, maybe left state in the session; None: nothing.
+
+        A short and stable reason ("SET", "temporary table") without values. No round trip.
+        """
+
+    def at_rest(self, connection: C) -> bool:
+        """Tell without a round trip whether nothing is under way that needs this very connection.
+
+        That is: a transaction, whoever has begun it; a statement; a result still to be read from
+        the server; what the user has set on the connection object. What `effect` tells of and,
+        with a server, the cursors that the wrapper reads in pieces are not asked for here.
+        """
+
+    def looks_back(self, text: Any) -> str | None:
+        """Tell what a statement asks for that an earlier one of its session has left by itself.
+
+        Such as "LAST_INSERT_ID"; None: nothing. `text` is whatever the module takes for a
+        statement. A text that merely contains the words may have an answer, too. Takes linear time
+        for any text, a look-up for one seen before. Raises nothing. Thread-safe.
+        """
 
     def broken(self, connection: C) -> bool:
         """Tell without a round trip whether the connection is beyond a reset."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,6 +17,7 @@ class Session:
     def __init__(self, readable: Callable[[int], Any], baseline: dict[str, Any]) -> None:
         self.effect: str | None = None  # the first that may have left state behind
         self.lease = 0  # counts; cursors of earlier leases are refused
+        self.by_hand = False  # in this lease the connection itself was asked for a cursor
         self.everything = False  # the reset under way clears the session
         self.set_up_by: object = None  # who has set it up; None: nobody
         self.redo = False  # ... in a way that a reset wipes
@@ -27,8 +28,13 @@ class Session:
     def cleared(self) -> None:
         """Note that a reset is complete."""
         self.effect = None
+        self.by_hand = False  # a reset may need a cursor
         if self.everything and self.redo:
             self.set_up_by = None
+
+
+#: The modes of a driver that knows its database's language.
+EVERY_MODE = ("session", "transaction", "statement")
 
 
 class HasSession(Protocol):
@@ -43,15 +49,28 @@ C = TypeVar("C", bound=HasSession)
 
 
 class SessionDriver(Generic[C]):
-    """The part of a `Driver` that only asks the connection's `Session`."""
+    """The part of a `Driver` that only asks the connection's `Session`.
+
+    A driver that says no more serves session mode alone.
+    """
+
+    modes: ClassVar[tuple[str, ...]] = ("session",)
 
     def watch(self, connection: C) -> Callable[[int], object]:
         """See `Driver`."""
         return connection.session.readable
 
-    def dirty(self, connection: C) -> bool:
+    def effect(self, connection: C) -> str | None:
         """See `Driver`."""
-        return connection.session.effect is not None
+        return connection.session.effect
+
+    def at_rest(self, connection: C) -> bool:  # noqa: ARG002 - nothing is known
+        """See `Driver`."""
+        return False
+
+    def looks_back(self, text: Any) -> str | None:  # noqa: ARG002 - nothing is known
+        """See `Driver`."""
+        return None
 
     def may_fork(self, connection: C) -> bool:  # noqa: ARG002 - a socket may
         """See `Driver`."""
@@ -63,6 +82,7 @@ class SessionDriver(Generic[C]):
         session = connection.session
         traces = session.effect is not None
         session.effect = None
+        session.by_hand = False
         return traces
 
     def keep_attributes(self, connection: Any) -> None:

@@ -172,8 +172,16 @@ class FakeDriver:
             return False
         return not (connection.in_transaction or connection.dirty or connection.dead)
 
-    def dirty(self, connection):
-        return connection.dirty
+    modes = ("session", "transaction", "statement")
+
+    def effect(self, connection):
+        return "dirt" if connection.dirty else None
+
+    def at_rest(self, connection):
+        return not connection.in_transaction
+
+    def looks_back(self, text):
+        return "last" if "last" in text else None
 
     def broken(self, connection):
         return connection.dead

@@ -155,4 +155,4 @@ def test_what_the_pool_itself_asks_costs_nothing(make_pool):
     for _ in range(3):
         pool.release(first)
         assert pool.acquire() is first
-    assert not pool.driver.dirty(first)
+    assert pool.driver.effect(first) is None

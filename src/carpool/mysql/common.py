@@ -177,6 +177,7 @@ class MySQLDriver(SessionDriver[C]):
         """See `Driver`."""
         session = connection.session
         session.lease += 1
+        session.by_hand = False
         clean: bool = (
             session.effect is None
             and not session.begun

@@ -100,6 +100,7 @@ class OracleDriver(SessionDriver[Connection]):
         """See `Driver`."""
         session = connection.session
         session.lease += 1
+        session.by_hand = False
         if (
             session.effect is not None
             or session.closed

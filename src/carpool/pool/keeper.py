@@ -54,7 +54,8 @@ class Keeper(Generic[C]):
         elif how == "always":
             self._begin_reset(entry, connection, everything=True)
         elif how == "auto" and not clean:
-            self._begin_reset(entry, connection, everything=self._driver.dirty(connection))
+            everything = self._driver.effect(connection) is not None
+            self._begin_reset(entry, connection, everything=everything)
         elif not self._driver.in_transaction(connection):
             self._driver.adopt(connection)  # what was done to the session is wanted to stay
             self._return(entry, connection)

@@ -155,6 +155,7 @@ class PsycopgDriver(PostgreSQLDriver[Connection]):
         """See `Driver`."""
         session = connection.session
         session.lease += 1
+        session.by_hand = False
         return (
             session.effect is None
             and connection.pgconn.transaction_status == IDLE
@@ -163,6 +164,19 @@ class PsycopgDriver(PostgreSQLDriver[Connection]):
             and connection.row_factory is session.row_factory
             and connection.cursor_factory is session.cursor_factory
             and connection.server_cursor_factory is session.server_cursor_factory
+        )
+
+    def at_rest(self, connection: Connection) -> bool:
+        """See `Driver`. Whether it commits by itself is not of interest."""
+        session = connection.session
+        return (
+            connection.pgconn.transaction_status == IDLE
+            and not session.entered
+            and not session.handlers
+            and connection.row_factory is session.row_factory
+            and connection.cursor_factory is session.cursor_factory
+            and connection.server_cursor_factory is session.server_cursor_factory
+            and not (session.touched and connection.is_altered())
         )
 
     @staticmethod

@@ -255,6 +255,7 @@ class Psycopg2Driver(PostgreSQLDriver[Connection]):
         """See `Driver`."""
         session = connection.session
         session.lease += 1
+        session.by_hand = False
         return (
             session.effect is None
             and not connection.closed

@@ -111,22 +111,32 @@ class Connection(psycopg.Connection[Any]):
 
     def transaction(self, *args: Any, **kwargs: Any) -> Any:
         """As psycopg's."""
+        self.session.by_hand = True
         return self._entered(super().transaction(*args, **kwargs))
 
     def pipeline(self) -> Any:
         """As psycopg's."""
+        self.session.by_hand = True
         return self._entered(super().pipeline())
 
     def tpc_begin(self, xid: Any) -> None:
         """As psycopg's; the connection serves no lease after this one."""
         self.session.entered += 1
+        self.session.by_hand = True
         super().tpc_begin(xid)
+
+    def notifies(self, *args: Any, **kwargs: Any) -> Any:
+        """As psycopg's."""
+        self.session.by_hand = True
+        return super().notifies(*args, **kwargs)
 
     def cursor(self, *args: Any, **kwargs: Any) -> Any:
         """As psycopg's, for the present lease."""
         cursor: Any = super().cursor(*args, **kwargs)
+        session = self.session
+        session.by_hand = True
         if isinstance(cursor, Tracked):
-            cursor.lease = self.session.lease
+            cursor.lease = session.lease
         return cursor
 
     def set_autocommit(self, value: bool) -> None:
@@ -222,6 +232,14 @@ class Connection(psycopg.Connection[Any]):
         self.session.begin_with(self._attributes())
         self.session.handlers.clear()
         self.session.touched = False
+
+    def is_altered(self) -> bool:
+        """Tell whether the user has set an attribute, other than `autocommit`, to a new value."""
+        return any(
+            getattr(self, name) != value
+            for name, value in self.session.baseline.items()
+            if name != "autocommit"
+        )
 
     def restore_attributes(self) -> None:
         """Undo what was done to this object; only outside a transaction. No round trip."""

@@ -126,6 +126,7 @@ class SQLiteDriver(SessionDriver[Noticing]):
         """See `Driver`."""
         session = connection.session
         session.lease += 1
+        session.by_hand = False
         if session.made and not connection.close_cursors():
             session.effect = "cursor in use"
         if session.effect is not None or connection.in_transaction:
