@@ -8,6 +8,7 @@ import sys
 from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import psycopg
 import pymysql
@@ -229,9 +230,61 @@ def test_a_database_that_is_not_installed_is_told_and_the_others_are_tried(tmp_p
     options = command.parse_options(["--quick"])
     assert options.database == list(DATABASES)
     missing = replace(DATABASES["mariadb"], home=home)
-    result = command.compare(missing, tmp_path, options)
+    (result,) = command.compare(missing, tmp_path, options)
     assert result.missing == "NOT RUN with carpool.mysql: it is not installed: apt-get install it"
     assert "apt-get install it" in capsys.readouterr().err
+
+
+class Recorded(Suite):
+    """A suite whose runs come to good outcomes, and keeps what was asked of it."""
+
+    asked: ClassVar = []
+
+    def _run(self, run, engine, mode=""):
+        options = {alias: e["OPTIONS"] for alias, e in self._entries(run, engine, mode).items()}
+        self.asked.append((run.name, engine, options["default"].get("pool")))
+        assert options["default"] == options["other"]
+        return {"a.T.test": PASSED, "the_run.ends_by_itself": PASSED}
+
+
+def test_stock_django_runs_once_and_carpool_in_every_mode(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(environment, "CACHE", tmp_path)
+    monkeypatch.setattr(command, "Suite", Recorded)
+    monkeypatch.setattr(Recorded, "asked", [])
+    options = command.parse_options(["--database", "sqlite", "--labels", "basic"])
+    results = command.compare(DATABASES["sqlite"], tmp_path, options)
+    assert Recorded.asked == [
+        ("chosen labels", "django.db.backends.sqlite3", None),
+        ("chosen labels", "carpool.sqlite3", None),
+        ("chosen labels", "carpool.sqlite3", {"mode": "transaction"}),
+    ]
+    command.conclude(results)
+    printed = capsys.readouterr().out
+    for mode in ("session", "transaction"):
+        assert f"sqlite, chosen labels, {mode} " in printed
+        assert f"tests with carpool.sqlite3 in {mode} mode: 2 passed, 0 failed" in printed
+
+
+@pytest.mark.parametrize(
+    ("given", "modes"),
+    [
+        ("", ["session", "transaction"]),
+        ("--mode transaction", ["transaction"]),
+        ("--database sqlite --engine some.engine", ["session"]),
+        ("--database sqlite --engine some.engine --mode transaction", ["transaction"]),
+    ],
+)
+def test_the_modes_to_run_in_are_all_or_those_given(given, modes):
+    assert command.parse_options(given.split()).mode == modes
+
+
+def test_what_is_not_pooled_is_not_run_in_another_mode_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(environment, "CACHE", tmp_path)
+    monkeypatch.setattr(command, "Suite", Recorded)
+    monkeypatch.setattr(Recorded, "asked", [])
+    options = command.parse_options(["--database", "sqlite", "--quick", "--mode", "transaction"])
+    command.compare(DATABASES["sqlite"], tmp_path, options)
+    assert {name for name, *_ in Recorded.asked} == {"files", "files, two workers"}
 
 
 def test_another_engine_is_for_one_database(capsys):
@@ -243,7 +296,7 @@ def test_another_engine_is_for_one_database(capsys):
 class Unable(Suite):
     """A suite whose runs come to nothing."""
 
-    def _run(self, run, engine, side):
+    def _run(self, run, engine, mode=""):
         return {"the_run.ends_by_itself": FAILED}
 
 
@@ -253,7 +306,7 @@ def test_a_run_that_stock_django_cannot_finish_is_an_error_and_is_not_kept(tmp_p
     with DATABASES["sqlite"].home() as home:
         suite = Unable(DATABASES["sqlite"], home, tmp_path, "some.engine")
         with pytest.raises(environment.SuiteError, match="stock Django could not finish 'x':\n"):
-            suite.compare(plan.Run("x", ("basic",)))
+            suite.compare(plan.Run("x", ("basic",)), "session")
     assert not list(tmp_path.rglob("*.json"))
 
 

@@ -1,5 +1,7 @@
 """`python -m support.django_suite`: run Django's tests with both engines and compare.
 
+Stock Django runs once, or not again if nothing has changed since, and carpool once in each mode.
+
 Exit status: 1 when a test is worse with carpool's engine than with stock Django's, 2 when a
 database could not be tried at all.
 """
@@ -17,6 +19,7 @@ from support.django_suite import environment, report
 from support.django_suite.comparison import judge
 from support.django_suite.databases import DATABASES
 from support.django_suite.environment import SuiteError
+from support.django_suite.plan import MODES
 from support.django_suite.suite import Suite
 from support.servers import ServerError
 
@@ -35,7 +38,11 @@ def main() -> int:
     try:
         environment.tests_folder()
         environment.interpreter()
-        results = [compare(DATABASES[name], folder, options) for name in options.database]
+        results = [
+            result
+            for name in options.database
+            for result in compare(DATABASES[name], folder, options)
+        ]
     except SuiteError as error:
         print(error, file=sys.stderr)
         return 2
@@ -46,7 +53,7 @@ def main() -> int:
 
 
 class Result(NamedTuple):
-    """What has come of one database: comparisons, or the reason why it could not be tried."""
+    """What has come of a database in one mode: comparisons, or why it could not be tried."""
 
     engine: str
     accepted: Mapping[str, str]
@@ -54,18 +61,25 @@ class Result(NamedTuple):
     missing: str = ""
 
 
-def compare(database: Database, folder: Path, options: argparse.Namespace) -> Result:
-    """Make the runs of one database."""
+def compare(database: Database, folder: Path, options: argparse.Namespace) -> list[Result]:
+    """Make the runs of one database; return what has come of each mode."""
     print(f"== {database.name}", *report.left_out(database.left_out), sep="\n", flush=True)
     engine = options.engine or database.engine
     try:
         with database.home() as home:
             suite = Suite(database, home, folder, engine)
             runs = database.runs(options.quick, tuple(options.labels), options.parallel)
-            return Result(engine, database.accepted, [suite.compare(run) for run in runs])
+            return [
+                Result(
+                    f"{engine} in {mode} mode",
+                    database.accepted,
+                    [suite.compare(run, mode) for run in runs if mode in run.modes],
+                )
+                for mode in options.mode
+            ]
     except (ServerError, SuiteError) as error:
         print(error, file=sys.stderr)
-        return Result(engine, {}, [], f"NOT RUN with {engine}: {error}")
+        return [Result(engine, {}, [], f"NOT RUN with {engine}: {error}")]
 
 
 def conclude(results: list[Result]) -> int:
@@ -96,7 +110,12 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--database", nargs="+", choices=DATABASES, default=list(DATABASES), help="default: all"
     )
-    parser.add_argument("--quick", action="store_true", help="the most telling tests only")
+    parser.add_argument("--mode", nargs="+", choices=MODES, help="of the pool; default: all")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="the most telling tests only; without this, nearly all of them in every mode",
+    )
     parser.add_argument("--engine", help="in the place of carpool's, with one --database")
     parser.add_argument("--labels", nargs="+", default=(), help="these tests only, in one run")
     parser.add_argument("--parallel", type=int, default=1, help="processes, with --labels")
@@ -104,6 +123,8 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.engine and len(options.database) > 1:
         parser.error("--engine is for one --database")
+    if options.mode is None:  # another engine may know no other than its own
+        options.mode = ["session"] if options.engine else list(MODES)
     return options
 
 

@@ -11,6 +11,13 @@ if TYPE_CHECKING:
 
     from support.django_suite.home import Home
 
+MODES: Mapping[str, Mapping[str, object]] = {
+    "session": {},
+    "transaction": {"pool": {"mode": "transaction"}},
+}
+"""The modes of the pool, and the OPTIONS that choose them. In statement mode hardly a test of
+Django's could run: each `TestCase` is a transaction."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -22,6 +29,7 @@ class Run:
     times: int = 1  # one after another, the worst outcome of each test counts
     settings: Mapping[str, object] = field(default_factory=dict)  # more for each of DATABASES
     pymysql: bool = False  # installed as MySQLdb, which is otherwise mysqlclient
+    modes: tuple[str, ...] = tuple(MODES)  # of the pool, those that it is to be run in
 
     @property
     def keeps_databases(self) -> bool:

@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from support.django_suite.outcomes import Outcome
 
 _TAIL = 20  # lines of a traceback
-_ROW = "{:<34} {:>7} {:>7} {:>8} {:>8}   {:>7} {:>7} {:>8} {:>8}"
+_ROW = "{:<42} {:>7} {:>7} {:>8} {:>8}   {:>7} {:>7} {:>8} {:>8}"
 
 
 def table(comparison: Comparison, engine: str) -> Iterator[str]:
     """Yield a table of one run: a row for each group of tests, and the sum."""
-    yield f"\n{comparison.run:<34} {'stock Django':^33}   {engine:^33}"
+    yield f"\n{comparison.run:<42} {'stock Django':^33}   {engine:^33}"
     yield _ROW.format("", *("passed", "failed", "skipped", "seconds") * 2)
     groups = comparison.groups()
     for name, (stock, ours) in groups.items():
@@ -72,7 +72,7 @@ def failing_with_both(comparisons: Iterable[Comparison]) -> list[str]:
 
 def summary(rows: Iterable[tuple[Comparison, Verdict]]) -> Iterator[str]:
     """Yield a table of all runs: a row for each, with what is worse and what is accepted."""
-    yield f"\n{'':<34} {'stock Django':^33}   {'carpool':^33}"
+    yield f"\n{'':<42} {'stock Django':^33}   {'carpool':^33}"
     columns = ("passed", "failed", "skipped", "seconds") * 2
     yield _ROW.format("", *columns) + "   worse accepted"
     for comparison, verdict in rows:

@@ -6,9 +6,9 @@ import hashlib
 import inspect
 import json
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from support.django_suite import environment, outcomes, plan, report
 from support.django_suite.comparison import Comparison
@@ -34,11 +34,11 @@ class Suite:
         self._folder = folder
         self._engine = engine
 
-    def compare(self, run: Run) -> Comparison:
-        """Make one run with both engines and print its table."""
+    def compare(self, run: Run, mode: str) -> Comparison:
+        """Make one run with stock Django, unless that has been done, and one in a mode of ours."""
         stock = self._stock(run)
-        ours = self._run(run, self._engine, "ours")
-        comparison = Comparison(f"{self._database.name}, {run.name}", stock, ours)
+        ours = self._run(run, self._engine, mode)
+        comparison = Comparison(f"{self._database.name}, {run.name}, {mode}", stock, ours)
         print(*report.table(comparison, self._engine), "", sep="\n", flush=True)
         return comparison
 
@@ -47,7 +47,7 @@ class Suite:
         if kept.exists():
             print(f"{run.name}, {self._database.stock}: the outcomes of an earlier run")
             return outcomes.from_json(json.loads(kept.read_text()))
-        found = self._run(run, self._database.stock, "stock")
+        found = self._run(run, self._database.stock)
         if (ending := found["the_run.ends_by_itself"]).verdict == "failed":
             raise SuiteError(f"stock Django could not finish {run.name!r}:\n{ending.detail}")
         kept.parent.mkdir(exist_ok=True)
@@ -58,17 +58,19 @@ class Suite:
         """Return a name that changes with whatever may change the outcomes."""
         sources = [Path(__file__).with_name(f"{name}.py").read_text() for name in _DECISIVE]
         home = inspect.getsource(type(self._home)), self._home.version, self._database.stock
-        tests = asdict(run), plan.IN_PARTS, sorted(self._database.left_out)
+        tests = asdict(replace(run, modes=())), plan.IN_PARTS, sorted(self._database.left_out)
         facts = [*home, environment.versions(), *tests, sources]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
-    def _run(self, run: Run, engine: str, side: str) -> Outcomes:
-        print(f"{run.name}, {engine}: {' '.join(run.labels) or 'nearly all tests'}", flush=True)
+    def _run(self, run: Run, engine: str, mode: str = "") -> Outcomes:
+        title = ", ".join(filter(None, (run.name, engine, mode)))
+        print(f"{title}: {' '.join(run.labels) or 'nearly all tests'}", flush=True)
         begun = time.monotonic()
-        folder = self._folder / self._database.name / run.name.replace(" ", "-") / side
+        folder = self._folder / self._database.name / title.replace(", ", "-").replace(" ", "-")
         found: Outcomes = {}
         for number in range(run.times):
-            execution = self._execution(run, engine, folder / str(number))
+            entries = self._entries(run, engine, mode)
+            execution = self._execution(run, title, entries, folder / str(number))
             found = outcomes.worst(found, execution.finish())
             left = left_behind(self._home, run.keeps_databases)
             found = outcomes.worst(found, left)
@@ -76,13 +78,17 @@ class Suite:
         print(f"  {len(found)} outcomes after {time.monotonic() - begun:.0f} s", flush=True)
         return found
 
-    def _execution(self, run: Run, engine: str, folder: Path) -> Execution:
-        entries = {
-            alias: {"ENGINE": engine, **self._home.django(name), **run.settings}
-            for alias, name in REAL_DATABASES.items()
-        }
+    def _entries(self, run: Run, engine: str, mode: str) -> dict[str, Any]:
+        def entry(name: str) -> dict[str, Any]:
+            plain: dict[str, Any] = {**self._home.django(name), **run.settings}
+            options = {**plain.get("OPTIONS", {}), **plan.MODES.get(mode, {})}
+            return {"ENGINE": engine, **plain, "OPTIONS": options}
+
+        return {alias: entry(name) for alias, name in REAL_DATABASES.items()}
+
+    def _execution(self, run: Run, title: str, entries: dict[str, Any], folder: Path) -> Execution:
         return Execution(
-            title=f"{run.name}, {engine}",
+            title=title,
             command=[
                 *(str(environment.interpreter()), "runtests.py", "--noinput", "--timing"),
                 *("--settings=support.django_suite.settings", *run.options),

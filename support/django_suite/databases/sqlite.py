@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _MEMORY = {"TEST": {"NAME": None}}  # Django's own choice for tests; such a database is not pooled
+_NOT_POOLED = ("session",)  # so it is the same in every mode
 
 
 class SQLiteHome:
@@ -78,13 +79,19 @@ SQLITE = Database(
     quick=(
         Run("files", (*CLOSE, *NEAR, *MORE)),
         Run("files, two workers", FORKED, ("--parallel=2",)),
-        Run("in memory, two workers", (*FORKED, "servers"), ("--parallel=2",), settings=_MEMORY),
+        Run(
+            "in memory, two workers",
+            (*FORKED, "servers"),
+            ("--parallel=2",),
+            settings=_MEMORY,
+            modes=_NOT_POOLED,
+        ),
     ),
     full=(
         Run("files, nearly all", ()),
         Run("files, two workers", FORKED, ("--parallel=2",)),
         Run("files, kept databases", KEPT, ("--parallel=1", "--keepdb"), times=2),
-        Run("in memory, two workers", (), ("--parallel=2",), settings=_MEMORY),
+        Run("in memory, two workers", (), ("--parallel=2",), settings=_MEMORY, modes=_NOT_POOLED),
     ),
     accepted={},
     left_out={
