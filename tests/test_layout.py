@@ -15,10 +15,11 @@ CLOSED = {
     "options.py": ("django", *DRIVERS, "carpool.pool", "carpool.wrapper", *ENGINES),
     "sockets.py": ("django", *DRIVERS, "carpool"),
     "known.py": ("django", *DRIVERS, "carpool"),
+    "shape.py": ("django", *DRIVERS, "carpool"),
     "keys.py": ("django", *DRIVERS, "carpool"),
-    "session.py": ("django", *DRIVERS, "carpool.pool", "carpool.wrapper", *ENGINES),
+    "sessions.py": ("django", *DRIVERS, "carpool.pool", "carpool.wrapper", *ENGINES),
     "registry.py": ("django", *DRIVERS, "carpool.wrapper", *ENGINES),
-    "wrapper.py": (*DRIVERS, *ENGINES),
+    "wrapper": (*DRIVERS, *ENGINES),
 }
 
 

@@ -6,7 +6,7 @@ import textwrap
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from carpool.wrapper import Pooled
+from carpool.wrapper.session import SessionMode
 
 
 def assigned(*functions):
@@ -21,5 +21,6 @@ def assigned(*functions):
 
 def test_a_lease_starts_from_all_that_djangos_connect_starts_from():
     djangos = inspect.unwrap(BaseDatabaseWrapper.connect)
-    missed = assigned(djangos) - assigned(Pooled.connect, Pooled._keep_for, Pooled._set_up)
+    ours = (SessionMode._start, SessionMode._keep_for, SessionMode._take, SessionMode._set_up)
+    missed = assigned(djangos) - assigned(*ours)
     assert missed == set()

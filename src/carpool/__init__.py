@@ -3,6 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 from carpool.errors import (
+    NoTransactions,
+    NotTheSameSession,
     OptionsError,
     PoolClosed,
     PoolError,
@@ -11,6 +13,7 @@ from carpool.errors import (
     StaleCursorError,
     TooManyRequests,
 )
+from carpool.hold import session
 from carpool.options import Options
 from carpool.pool import Pool
 
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "NoTransactions",
+    "NotTheSameSession",
     "Options",
     "OptionsError",
     "Pool",
@@ -30,6 +35,7 @@ __all__ = [
     "StaleCursorError",
     "TooManyRequests",
     "pooled",
+    "session",
 ]
 
 

@@ -13,7 +13,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from carpool import sockets
-from carpool.session import Session, SessionDriver, never_end
+from carpool.sessions import Session, SessionDriver, never_end
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Mapping

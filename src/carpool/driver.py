@@ -30,6 +30,13 @@ class Driver(Protocol[C]):
     """
 
     @property
+    def buffers(self) -> bool:
+        """Whether all rows are with the client once a statement has been executed.
+
+        Then they can be fetched when the connection is somebody else's.
+        """
+
+    @property
     def modes(self) -> tuple[str, ...]:
         """The modes that it can serve, "session" first.
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     OperationalError = Exception
     InterfaceError = Exception
+    NotSupportedError = Exception
 else:
     try:
-        from django.db.utils import InterfaceError, OperationalError
+        from django.db.utils import InterfaceError, NotSupportedError, OperationalError
     except ImportError:  # the pool on its own, without Django
 
         class OperationalError(Exception):
@@ -21,6 +22,9 @@ else:
 
         class InterfaceError(Exception):
             """Stands in for `django.db.InterfaceError`."""
+
+        class NotSupportedError(Exception):
+            """Stands in for `django.db.NotSupportedError`."""
 
 
 class PoolError(OperationalError):
@@ -49,3 +53,15 @@ class OptionsError(ValueError):
 
 class StaleCursorError(InterfaceError):
     """A cursor was used after its connection had gone back to the pool."""
+
+
+class NotTheSameSession(InterfaceError):
+    """A statement asked for what an earlier one had left in a session that others have used since.
+
+    Such as `LAST_INSERT_ID()` in transaction mode: put both into one `transaction.atomic()` or
+    `carpool.session()`.
+    """
+
+
+class NoTransactions(NotSupportedError):
+    """In statement mode something tried to open a transaction."""

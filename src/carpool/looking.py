@@ -9,7 +9,7 @@ searched, not parsed.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from carpool.known import known
 
@@ -23,6 +23,23 @@ _BEFORE = r"(?<![a-z_$])"
 _AFTER = r"(?![a-z0-9_$])"
 # A function's parenthesis, or a comment that may stand before it.
 _OPENS = r'["`\]]?\s*+(?:\(|--|/\*|\#)'
+
+
+# What is about the last key made, not about the last statement.
+ABOUT_KEYS = frozenset(
+    {
+        *("LAST_INSERT_ID", "@@identity", "@@last_insert_id", "@@insert_id"),
+        *("currval", "lastval", "U&", "last_insert_rowid"),
+    }
+)
+
+
+def text_of(query: Any) -> str:
+    """Return what a module takes for a statement as a text to be searched.
+
+    What is composed from parts (`psycopg.sql`, templates) shows them.
+    """
+    return query.decode(errors="replace") if isinstance(query, bytes | bytearray) else str(query)
 
 
 def contains(part: str) -> Ask:
@@ -51,7 +68,7 @@ def words(*names: str) -> Ask:
 
 
 def reader(asks: Mapping[str, Ask]) -> Callable[[str], str | None]:
-    """Return a function that tells the name of the first of `asks` that a text fits; None: of none.
+    """Return a function that tells the name of the first of `asks` that fits a text; None: none.
 
     Linear in the length of the text. A text seen before costs one look-up. Thread-safe.
     """

@@ -74,6 +74,15 @@ def _reset(value: Any) -> Any:
     return _resolve(value, "'auto', 'always', 'rollback', None, a callable or its dotted path")
 
 
+MODES = ("session", "transaction", "statement")
+
+
+def _mode(value: Any) -> Any:
+    if value not in MODES:
+        raise ValueError(", ".join(map(repr, MODES)))
+    return value
+
+
 def _one_of(now: str, *later: str) -> Check:
     def check(value: Any) -> Any:
         if value == now:
@@ -168,9 +177,11 @@ class Options:
     )
     mode: str = option(
         "session",
-        _one_of("session", "transaction", "statement"),
+        _mode,
         "str",
-        "how long an acquire lasts",
+        "how long a connection is held: `session`, from a request's first query to its end; "
+        "`transaction`, during a transaction or a statement outside of one; `statement`, the same "
+        "without transactions",
     )
     share: str = option(
         "process", _one_of("process", "host"), "str", "who shares the pool's connections"

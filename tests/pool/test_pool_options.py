@@ -49,9 +49,7 @@ WRONG = [
     ("configure", "math.pi", HOOK),
     ("reset", 3, RESET),
     ("reset", "sometimes", RESET),
-    ("mode", "transaction", "'session'; 'transaction' is not yet supported"),
-    ("mode", "statement", "'session'; 'statement' is not yet supported"),
-    ("mode", "trip", "'session' (and one day 'transaction', 'statement')"),
+    ("mode", "trip", "'session', 'transaction', 'statement'"),
     ("share", "host", "'process'; 'host' is not yet supported"),
     ("share", 1, "'process' (and one day 'host')"),
 ]

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from carpool import sockets
 from carpool.driver import NeedsNewSession
 from carpool.keys import freeze
-from carpool.mysql import wire
+from carpool.looking import text_of
+from carpool.mysql import looking, wire
 from carpool.mysql.params import CONNECT_TIMEOUT, SetUp, canonical, database_name
 from carpool.mysql.session import tracked
-from carpool.session import SessionDriver, never_end
+from carpool.sessions import EVERY_MODE, SessionDriver, never_end
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,6 +39,8 @@ class MySQLDriver(SessionDriver[C]):
     connection_class: ClassVar[Any]
     module_error: ClassVar[type[Exception]]
     cursorclass: ClassVar[type[Any]]
+    modes = EVERY_MODE
+    buffers = True  # with others than the modules' own cursors there is a result still to be read
 
     def __init__(self, *, settings: Mapping[str, object] | None = None, **params: Any) -> None:
         params = canonical(params)
@@ -69,6 +72,10 @@ class MySQLDriver(SessionDriver[C]):
     def _unread(self, connection: C) -> bool:
         """Tell without a round trip whether results are still to be read."""
         raise NotImplementedError
+
+    def _in_parts(self, connection: C) -> bool:
+        """Tell whether a result may be unread, without harm to it. Where that can be told."""
+        return self._unread(connection)
 
     def ping(self, connection: C, timeout: float) -> None:
         """See `Driver`."""
@@ -188,6 +195,22 @@ class MySQLDriver(SessionDriver[C]):
         if clean and connection.attributes() != session.baseline:
             connection.restore_attributes()
         return clean
+
+    def at_rest(self, connection: C) -> bool:
+        """See `Driver`. What leaves results unread is an effect: the usual path does not look."""
+        session = connection.session
+        return not (
+            session.begun
+            or session.underway
+            or session.lost
+            or (session.sent and not connection.get_autocommit())
+            or connection.is_altered()
+            or (session.effect is not None and self._in_parts(connection))
+        )
+
+    def looks_back(self, text: Any) -> str | None:
+        """See `Driver`."""
+        return looking.looks_back(text if type(text) is str else text_of(text))
 
     def look(self, connection: C) -> bool:
         """See `Driver`. Whatever an idle server says is its farewell, if it is not TLS's own."""

@@ -35,6 +35,8 @@ _MORE_RESULTS = getattr(Base, "more_results", None)
 class Connection(Noticing, Base):  # type: ignore[misc] # untyped
     """A mysqlclient connection that keeps a `MySQLSession`."""
 
+    at_work = ("session",)
+
     def attributes(self) -> dict[str, Any]:
         """See `Noticing`; of its C part one may be set."""
         return vars(self) | {"session": None, "converter": self.converter}
@@ -93,6 +95,9 @@ class MysqlclientDriver(MySQLDriver[Connection]):
         connection.discard_result()
         while connection.next_result() == 0:
             connection.discard_result()
+
+    def _in_parts(self, connection: Connection) -> bool:
+        return _MORE_RESULTS is None or self._unread(connection)
 
     def _unread(self, connection: Connection) -> bool:
         try:

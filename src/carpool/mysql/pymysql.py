@@ -31,6 +31,8 @@ _AT_WORK = dict.fromkeys(
 class Connection(Noticing, Base):  # type: ignore[misc] # untyped
     """A PyMySQL connection that keeps a `MySQLSession`."""
 
+    at_work = (*_AT_WORK, "autocommit_mode")
+
     def attributes(self) -> dict[str, Any]:
         """See `Noticing`."""
         return vars(self) | _AT_WORK

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING, Any, Final
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from carpool import sockets
 from carpool.errors import StaleCursorError
 from carpool.mysql.effects import effect, transaction
-from carpool.session import Session
+from carpool.sessions import Session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
 # What the client library itself reports, not the server: the exchange came to no proper end.
 # https://dev.mysql.com/doc/mysql-errors/8.0/en/client-error-reference.html
@@ -36,6 +37,10 @@ class MySQLSession(Session):
         self.server_errors = server_errors  # the module's, some of which are its own
         self.autocommit = False  # as opened
         self.cursorclass: Any = None  # as opened
+        # Attributes of the connection that no work of the module's changes, for a quick look:
+        self.chosen: Callable[[Any], Any] = len  # how to pick them,
+        self.kept: Any = None  # ... what they were
+        self.count = 0  # ... and how many there were in all
         self.begun = False  # a transaction, in so many words
         self.ending = False  # the text that is being sent ends one
         self.sent = False  # a statement since the last end of a transaction
@@ -133,6 +138,7 @@ class Noticing(Base):  # type: ignore[misc] # the modules' own class comes after
             if args or kwargs:  # PyMySQL's `unbuffered`
                 session.effect = session.effect or "unbuffered result"
             return super().query(query, *args, **kwargs)
+        session.by_hand = True
         session.note(query)
         session.effect = session.effect or "untracked cursor"
         session.sent = True
@@ -144,6 +150,7 @@ class Noticing(Base):  # type: ignore[misc] # the modules' own class comes after
     def cursor(self, cursorclass: Any = None) -> Any:
         """As the module's, for the present lease."""
         session = self.session
+        session.by_hand = True
         if cursorclass is None:
             cursorclass = self.cursorclass
         if cursorclass is not session.cursorclass:
@@ -208,6 +215,8 @@ class Noticing(Base):  # type: ignore[misc] # the modules' own class comes after
         super().close()
         session.lost = True
 
+    at_work: ClassVar[Collection[str]]  # attributes that the module, or Django, sets at work
+
     def attributes(self) -> dict[str, Any]:
         """Return what users may set on this object; what the module sets at work is None."""
         raise NotImplementedError
@@ -217,6 +226,17 @@ class Noticing(Base):  # type: ignore[misc] # the modules' own class comes after
         self.session.baseline = {
             name: _own_copy(value) for name, value in self.attributes().items()
         }
+        session, own = self.session, vars(self)
+        session.chosen = itemgetter(*(name for name in own if name not in self.at_work))
+        session.kept, session.count = session.chosen(own), len(own)
+
+    def is_altered(self) -> bool:
+        """Tell whether the user has set an attribute. What is inside of them is not looked at."""
+        session, own = self.session, self.__dict__
+        try:
+            return len(own) != session.count or bool(session.chosen(own) != session.kept)
+        except KeyError:  # one has been deleted
+            return True
 
     def restore_attributes(self) -> None:
         """Undo what was done to this object, and to its dictionaries and lists. No round trip."""

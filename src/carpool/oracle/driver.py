@@ -11,8 +11,10 @@ import oracledb
 from carpool import sockets
 from carpool.driver import NeedsNewSession
 from carpool.keys import freeze
+from carpool.looking import text_of
+from carpool.oracle import looking
 from carpool.oracle.session import Connection, tracked_connection
-from carpool.session import SessionDriver, never_end
+from carpool.sessions import EVERY_MODE, SessionDriver, never_end
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator, Mapping
@@ -40,6 +42,8 @@ class OracleDriver(SessionDriver[Connection]):
     connection; `variant` tells sessions apart that are set up differently once they are open.
     """
 
+    modes = EVERY_MODE
+
     def __init__(
         self, *, autocommit: bool = False, variant: Hashable = None, **params: Any
     ) -> None:
@@ -60,6 +64,7 @@ class OracleDriver(SessionDriver[Connection]):
             with connection.cursor() as cursor:
                 cursor.execute(TEMPORARY_TABLES)
                 connection.session.temporary = frozenset(name for (name,) in cursor.fetchall())
+            connection.session.by_hand = False
         except BaseException:
             with contextlib.suppress(oracledb.Error):
                 connection.close()
@@ -100,7 +105,7 @@ class OracleDriver(SessionDriver[Connection]):
         """See `Driver`."""
         session = connection.session
         session.lease += 1
-        session.by_hand = False
+        session.by_hand = session.lobs = False
         if (
             session.effect is not None
             or session.closed
@@ -113,6 +118,21 @@ class OracleDriver(SessionDriver[Connection]):
         if session.touched:
             connection.put_back()
         return True
+
+    def at_rest(self, connection: Connection) -> bool:
+        """See `Driver`. Who was given a LOB may read it as long as the lease lasts."""
+        session = connection.session
+        return not (
+            session.closed
+            or session.running
+            or session.lobs
+            or connection.transaction_in_progress
+            or (session.touched and connection.is_altered())
+        )
+
+    def looks_back(self, text: Any) -> str | None:
+        """See `Driver`."""
+        return looking.looks_back(text if type(text) is str else text_of(text))
 
     def broken(self, connection: Connection) -> bool:
         """See `Driver`."""

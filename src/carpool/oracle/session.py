@@ -20,7 +20,7 @@ from carpool import sockets
 from carpool.errors import StaleCursorError
 from carpool.oracle.effects import effect, filled
 from carpool.oracle.transport import socket_of
-from carpool.session import Session
+from carpool.sessions import Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,6 +46,11 @@ ATTRIBUTES = tuple(
 LABELS = ("action", "client_identifier", "clientinfo", "dbop", "econtext_id", "module")
 
 
+LOBS = frozenset(
+    getattr(oracledb, f"DB_TYPE_{kind}", None) for kind in ("BLOB", "CLOB", "NCLOB", "BFILE")
+)
+
+
 class OracleSession(Session):
     """What the pool knows of an Oracle session besides; entered while a call is under way."""
 
@@ -61,6 +66,7 @@ class OracleSession(Session):
         self.interrupted = False  # a call was left by a KeyboardInterrupt or its like
         self.closed = False
         self.temporary: frozenset[str] = frozenset()  # tables that keep rows for the session
+        self.lobs = False  # in this lease objects were handed out that read from the server
         self.dialect: Any = None  # what Django has found out about the server's LIKE
 
     def __enter__(self) -> Self:
@@ -140,6 +146,15 @@ class Connection(oracledb.Connection):
         session.labels = {}
         session.touched = False
 
+    def is_altered(self) -> bool:
+        """Tell whether the user has set an attribute, other than `autocommit`, or a label."""
+        session = self.session
+        return bool(session.labels) or any(
+            getattr(self, name) != value
+            for name, value in session.baseline.items()
+            if name != "autocommit"
+        )
+
     def put_back(self) -> None:
         """Undo what was set on this object. No round trip."""
         session = self.session
@@ -166,7 +181,9 @@ class Connection(oracledb.Connection):
         """As the driver's, for the present lease."""
         cursor: Any = super().cursor(*args, **kwargs)
         cursor.__class__ = tracked_cursor(cursor.__class__)
-        cursor.lease = self.session.lease
+        session = self.session
+        session.by_hand = True
+        cursor.lease = session.lease
         return cursor
 
     def close(self) -> None:
@@ -244,7 +261,10 @@ class Cursor(oracledb.Cursor):
         """As the driver's. Raises `StaleCursorError` as well."""
         with self._of_lease() as session:
             session.observe(self.statement if statement is None else statement)
-            return super().execute(statement, *args, **kwargs)
+            answer = super().execute(statement, *args, **kwargs)
+            if not session.lobs and self.description:
+                session.lobs = any(column[1] in LOBS for column in self.description)
+            return answer
 
     def executemany(self, statement: Any, *args: Any, **kwargs: Any) -> None:
         """As the driver's. Raises `StaleCursorError` as well."""

@@ -280,6 +280,12 @@ class Ledger(Generic[C]):
         with self.lock:
             self.tally.resets += 1
 
+    def count_pin(self, reason: str) -> bool:
+        """Count a lease that outlasts its statement; tells whether it is the first of its kind."""
+        with self.lock:
+            self.tally.pinned[reason] += 1
+            return self.tally.pinned[reason] == 1
+
     def tend(self, entry: Entry[C]) -> None:
         """Note that a worker is going to take a connection in hand."""
         with self.lock:
@@ -381,6 +387,8 @@ class Ledger(Generic[C]):
                 "resets": tally.resets,
                 "leaks": tally.leaks,
                 **{f"closed_{reason}": count for reason, count in sorted(tally.closed.items())},
+                "pins": tally.pinned.total(),
+                **{f"pinned_{reason}": count for reason, count in sorted(tally.pinned.items())},
             }
 
     def _snapshot(self) -> Snapshot:

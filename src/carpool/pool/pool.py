@@ -20,7 +20,7 @@ from carpool.pool.entry import Entry, Waiter
 from carpool.pool.keeper import PING_TIMEOUT, RESET_TIMEOUT, Keeper
 from carpool.pool.ledger import Ledger
 from carpool.pool.opener import HURRY, Opener
-from carpool.session import never_end
+from carpool.sessions import never_end
 
 if TYPE_CHECKING:
     import weakref
@@ -75,8 +75,10 @@ class Pool(Generic[C]):
 
     # ------------------------------------------------------------------ acquire
 
-    def acquire(self, timeout: float | None = None) -> C:
+    def acquire(self, timeout: float | None = None, prefer: C | None = None) -> C:
         """Take a connection out, waiting up to `timeout` seconds (default: the option's).
+
+        It is `prefer`, if that is idle; else the one that was used last.
 
         Raises `PoolTimeout`, `TooManyRequests`, `PoolUnavailable` or `PoolClosed`; and, when a
         connection has to be opened and that fails, what the database module raises.
@@ -87,6 +89,8 @@ class Pool(Generic[C]):
             except IndexError:
                 pass
             else:
+                if prefer is not None and entry.connection is not prefer:
+                    entry = self._exchange(entry, prefer)
                 connection: C = entry.connection  # type: ignore[assignment] # idle: it has one
                 entry.connection = None
                 entry.since = now = monotonic()
@@ -100,6 +104,15 @@ class Pool(Generic[C]):
                     return connection
                 return self._wait(timeout, now)
         return self._wait(self.options.timeout if timeout is None else timeout, monotonic())
+
+    def _exchange(self, entry: Entry[C], wanted: C) -> Entry[C]:
+        """Put an entry back for that of the wanted connection, if it is idle."""
+        for each in self._idle.copy():
+            if each.connection is wanted and self._ledger.take(each):
+                if not self._ledger.put(entry):
+                    self._opener.discard(entry, entry.take(), "drained")
+                return each
+        return entry
 
     def _fit(self, entry: Entry[C], connection: C, deadline: float) -> bool:
         """Do what goes beyond a look; False: the connection was broken, and is being closed."""
@@ -298,6 +311,10 @@ class Pool(Generic[C]):
             self._crew.finish(timeout)
         if self._leased:  # somebody has to be there for those whose borrowers die
             self._crew.submit(self._sweep)
+
+    def count_pin(self, reason: str) -> bool:
+        """Count a lease that outlasts its statement; tells whether it is the first of its kind."""
+        return self._ledger.count_pin(reason)
 
     def get_stats(self) -> dict[str, int]:
         """Tell what the pool is and has done, under psycopg_pool's keys; times in milliseconds."""

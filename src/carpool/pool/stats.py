@@ -22,6 +22,7 @@ class Tally:
     resets: int = 0
     leaks: int = 0
     closed: Counter[str] = field(default_factory=Counter)  # by reason
+    pinned: Counter[str] = field(default_factory=Counter)  # by reason
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,7 @@ class DatabaseWrapper(Pooled, stock.DatabaseWrapper):
     def ensure_timezone(self) -> bool:
         """Set the time zone of the present connection; the next one comes from another pool."""
         self._chosen_for = self._chosen_zone = None
-        if self.connection is None:
+        if self.connection is None or self.is_resting():
             return False
         return bool(self._configure_timezone(self.connection))  # type: ignore[attr-defined] # not in the stubs
 

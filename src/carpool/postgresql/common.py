@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any, ClassVar
 
+from carpool.looking import text_of
 from carpool.postgresql import looking
-from carpool.session import EVERY_MODE, C, SessionDriver
+from carpool.sessions import EVERY_MODE, C, SessionDriver
 
 # libpq gives no SQLSTATE for a refused login; these are its two texts for 53300.
 NO_ROOM = re.compile(r"FATAL: +(sorry, )?too many|FATAL: +remaining connection slots")
@@ -20,7 +21,7 @@ class PostgreSQLDriver(SessionDriver[C]):
 
     def looks_back(self, text: Any) -> str | None:
         """See `Driver`."""
-        return looking.looks_back(text if type(text) is str else looking.text_of(text))
+        return looking.looks_back(text if type(text) is str else text_of(text))
 
     def no_room(self, error: BaseException) -> bool:
         """See `Driver`."""

@@ -52,6 +52,7 @@ class PsycopgDriver(PostgreSQLDriver[Connection]):
     """
 
     operational_error = psycopg.OperationalError
+    buffers = True
 
     def __init__(
         self,

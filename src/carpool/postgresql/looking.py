@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from carpool.looking import calls, contains, reader
 
@@ -18,11 +18,3 @@ looks_back: Final[Callable[[str], str | None]] = reader(
         "U&": contains('u&"'),  # a quoted name, in which each letter may be written by its number
     }
 )
-
-
-def text_of(query: Any) -> str:
-    """Return any kind of query that psycopg takes as a text to be searched.
-
-    What psycopg has composed or is to compose (`psycopg.sql`, templates) shows its parts.
-    """
-    return query.decode(errors="replace") if isinstance(query, bytes) else str(query)

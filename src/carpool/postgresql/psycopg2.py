@@ -25,7 +25,7 @@ from carpool.postgresql.params import (
     patience,
     startup_options,
 )
-from carpool.session import Session
+from carpool.sessions import Session
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,9 +45,11 @@ class Connection(ext.connection):  # type: ignore[misc] # untyped
         if kwargs.get("cursor_factory") is not None:
             kwargs["cursor_factory"] = tracked(kwargs["cursor_factory"])
         cursor = super().cursor(*args, **kwargs)
-        cursor.lease = self.session.lease
+        session = self.session
+        session.by_hand = True
+        cursor.lease = session.lease
         if cursor.withhold:
-            self.session.effect = self.session.effect or "cursor WITH HOLD"
+            session.effect = session.effect or "cursor WITH HOLD"
         return cursor
 
     def close(self) -> None:
@@ -188,6 +190,7 @@ class Psycopg2Driver(PostgreSQLDriver[Connection]):
     """Opens and cleans psycopg 2 connections; see `PsycopgDriver` for the arguments."""
 
     operational_error = psycopg2.OperationalError
+    buffers = True
 
     def __init__(
         self,
@@ -250,6 +253,16 @@ class Psycopg2Driver(PostgreSQLDriver[Connection]):
         """See `Driver`. How long it may take is up to the server: psycopg 2 cannot be hurried."""
         with self._outside_transactions(connection), connection.cursor() as cursor:
             cursor.execute("SELECT 1")
+        connection.session.by_hand = False  # nobody keeps that cursor
+
+    def at_rest(self, connection: Connection) -> bool:
+        """See `Driver`. Whether it commits by itself is not of interest."""
+        return (
+            not connection.closed
+            and connection.status == ext.STATUS_READY
+            and connection.get_transaction_status() == IDLE
+            and connection.changed_attributes() in ([], ["autocommit"])
+        )
 
     def settle(self, connection: Connection) -> bool:
         """See `Driver`."""

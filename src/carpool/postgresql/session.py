@@ -16,7 +16,7 @@ from psycopg import sql
 from carpool import sockets
 from carpool.errors import StaleCursorError
 from carpool.postgresql.effects import effect
-from carpool.session import Session
+from carpool.sessions import Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -44,12 +44,14 @@ class DatabaseWrapper(Pooled, stock.DatabaseWrapper):
             **params,
         )
 
-    def rest(self) -> None:
+    def rest_before_fork(self) -> None:
         """Give the connection back if that can be done unnoticed; the next query takes another."""
         connection = self.connection
         if self._lessor is None or connection is None or self.in_atomic_block:
             return
-        if connection.session.effect is None and not connection.in_use():
+        if self._mode != "session":
+            self.rest()
+        elif connection.session.effect is None and not connection.in_use():
             self.close()
 
 
@@ -69,7 +71,7 @@ def _before_fork() -> None:
     """Leave as little open as can be: see `SQLiteDriver.may_fork`."""
     for wrapper in connections.all(initialized_only=True):
         if isinstance(wrapper, DatabaseWrapper):
-            wrapper.rest()
+            wrapper.rest_before_fork()
 
 
 if hasattr(os, "register_at_fork"):

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from carpool.driver import NeedsNewSession
 from carpool.keys import freeze
-from carpool.session import SessionDriver, never_end
-from carpool.sqlite3 import files
+from carpool.looking import text_of
+from carpool.sessions import EVERY_MODE, SessionDriver, never_end
+from carpool.sqlite3 import files, looking
 from carpool.sqlite3.session import Noticing, noticing
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ class SQLiteDriver(SessionDriver[Noticing]):
         self._params = {"check_same_thread": False, **params, "database": database}
         self.key = (type(self), os.fsdecode(database), key, freeze(params), self._class)
         self.name = f"sqlite:{path}"
+
+    modes = EVERY_MODE
 
     # ---------------------------------------------------------- open and close
 
@@ -91,7 +94,7 @@ class SQLiteDriver(SessionDriver[Noticing]):
             connection.interrupt()
             sleep(PAUSE)
         # Until the next statement the interruption lasts: closing would make no checkpoint.
-        Noticing.cursor(connection).execute("SELECT 1").close()
+        connection.ask("SELECT 1").close()
         return True
 
     def may_fork(self, connection: Noticing) -> bool:  # noqa: ARG002 - none may
@@ -120,7 +123,7 @@ class SQLiteDriver(SessionDriver[Noticing]):
 
     def ping(self, connection: Noticing, timeout: float) -> None:  # noqa: ARG002 - it does not wait
         """See `Driver`. It asks SQLite, not the file, which somebody may have locked."""
-        Noticing.cursor(connection).execute("SELECT 1").fetchall()
+        connection.ask("SELECT 1").fetchall()
 
     def settle(self, connection: Noticing) -> bool:
         """See `Driver`."""
@@ -134,6 +137,21 @@ class SQLiteDriver(SessionDriver[Noticing]):
         if session.touched:
             connection.restore_attributes()
         return True
+
+    def at_rest(self, connection: Noticing) -> bool:
+        """See `Driver`. What was made in this lease counts until it has no more to give."""
+        session = connection.session
+        return not (
+            session.opened.closed
+            or connection.in_transaction
+            or session.untracked
+            or connection.has_rows()
+            or (session.touched and connection.is_altered())
+        )
+
+    def looks_back(self, text: Any) -> str | None:
+        """See `Driver`."""
+        return looking.looks_back(text if type(text) is str else text_of(text))
 
     def broken(self, connection: Noticing) -> bool:
         """See `Driver`."""

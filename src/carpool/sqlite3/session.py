@@ -18,7 +18,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from carpool.errors import StaleCursorError
-from carpool.session import Session
+from carpool.sessions import Session
 from carpool.sqlite3.effects import effect
 from carpool.sqlite3.files import Opened
 
@@ -44,6 +44,7 @@ class SQLiteSession(Session):
 
 # What users set on a connection object, and the next one must not find.
 ATTRIBUTES = ("row_factory", "text_factory", "isolation_level", "autocommit")
+DJANGOS = (None, "")  # isolation levels, with and without autocommit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,9 +91,27 @@ class Noticing(ConnectionBase):
     def roll_back(self) -> None:
         """End the transaction, whoever has begun it."""
         if getattr(self, "autocommit", None) is True:  # Python 3.12: then `rollback` does nothing
-            Noticing.cursor(self).execute("ROLLBACK")
+            self.ask("ROLLBACK")
         else:
             self.rollback()
+
+    def is_altered(self) -> bool:
+        """Tell whether the user has set an attribute, other than Django's switch of autocommit."""
+        own = {
+            name: getattr(self, name) for name in (*ATTRIBUTES, *vars(self)) if hasattr(self, name)
+        }
+        del own["session"]
+        if own["isolation_level"] in DJANGOS:
+            own["isolation_level"] = self.session.baseline["isolation_level"]
+        return own != self.session.baseline
+
+    def has_rows(self) -> bool:
+        """Tell whether something made in this lease may have more to give."""
+        for ref in self.session.made.values():
+            each = ref()
+            if each is not None and not getattr(each, "done", False):
+                return True
+        return False
 
     def in_use(self) -> bool:
         """Tell whether a transaction is open, or a cursor that may have more to give."""
@@ -154,6 +173,14 @@ class Noticing(ConnectionBase):
 
     def cursor(self, factory: Any = sqlite3.Cursor) -> Any:
         """As sqlite3's, for the present lease."""
+        self.session.by_hand = True
+        return self._make_cursor(factory)
+
+    def ask(self, sql: str) -> Any:
+        """Execute a statement of ours, with a cursor that no subclass knows of; return that."""
+        return self._make_cursor(sqlite3.Cursor).execute(sql)
+
+    def _make_cursor(self, factory: Any) -> Any:
         variety = _varieties.get(factory)
         if variety is None and isinstance(factory, type):
             variety = tracked(factory)
@@ -179,9 +206,15 @@ class Noticing(ConnectionBase):
 
     def blobopen(self, *args: Any, **kwargs: Any) -> sqlite3.Blob:
         """As sqlite3's, for the present lease."""
+        self.session.by_hand = True
         blob = super().blobopen(*args, **kwargs)
         self.session.made[id(blob)] = weakref.ref(blob)
         return blob
+
+    def backup(self, *args: Any, **kwargs: Any) -> None:
+        """As sqlite3's."""
+        self.session.by_hand = True
+        super().backup(*args, **kwargs)
 
 
 def _ended(made: Any) -> bool:
@@ -251,6 +284,7 @@ class Tracked(CursorBase):
 
     connection: Any
     at_work = False  # some thread is in a call
+    done = True  # no row is to be had; who has read enough may say so
 
     def execute(self, sql: Any, *args: Any) -> Any:
         """As sqlite3's."""
@@ -258,8 +292,11 @@ class Tracked(CursorBase):
         if session.effect is None:
             session.effect = effect(sql) if type(sql) is str else effect_of(sql)
         try:
-            self.at_work = True
-            return super().execute(sql, *args)
+            self.at_work = self.done = True
+            answer = super().execute(sql, *args)
+            if self.description is not None:
+                self.done = False
+            return answer
         finally:
             self.at_work = False
 
@@ -289,6 +326,9 @@ class Tracked(CursorBase):
         try:
             self.at_work = True
             return super().__next__()
+        except StopIteration:
+            self.done = True
+            raise
         finally:
             self.at_work = False
 
@@ -296,7 +336,10 @@ class Tracked(CursorBase):
         """As sqlite3's."""
         try:
             self.at_work = True
-            return super().fetchone()
+            row = super().fetchone()
+            if row is None:
+                self.done = True
+            return row
         finally:
             self.at_work = False
 
@@ -304,7 +347,10 @@ class Tracked(CursorBase):
         """As sqlite3's."""
         try:
             self.at_work = True
-            return super().fetchmany(*args, **kwargs)
+            rows = super().fetchmany(*args, **kwargs)
+            if not rows:
+                self.done = True
+            return rows
         finally:
             self.at_work = False
 
@@ -312,7 +358,9 @@ class Tracked(CursorBase):
         """As sqlite3's."""
         try:
             self.at_work = True
-            return super().fetchall()
+            rows = super().fetchall()
+            self.done = True
+            return rows
         finally:
             self.at_work = False
 
@@ -321,6 +369,7 @@ class Tracked(CursorBase):
         try:
             self.at_work = True
             super().close()
+            self.done = True
         finally:
             self.at_work = False
 

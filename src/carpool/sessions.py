@@ -55,6 +55,7 @@ class SessionDriver(Generic[C]):
     """
 
     modes: ClassVar[tuple[str, ...]] = ("session",)
+    buffers: ClassVar[bool] = False
 
     def watch(self, connection: C) -> Callable[[int], object]:
         """See `Driver`."""

@@ -1,29 +1,21 @@
-"""Where Django's DatabaseWrapper meets the pool: the one place that knows both.
-
-`Pooled` goes before an engine's DatabaseWrapper and takes over how long it has a connection: from
-the first query to `close`, which Django calls at the end of a request.
-"""
+"""Session mode: a connection is held from the first query to `close`, at the end of a request."""
 
 from __future__ import annotations
 
-import os
-import threading
 import time
-import weakref
 from asyncio import _get_running_loop  # an exception for each "no loop" would cost
-from operator import itemgetter
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from django.core.exceptions import ImproperlyConfigured
 from django.db.backends.base.base import NO_DB_ALIAS, BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 from django.utils.asyncio import async_unsafe
 
-from carpool import options as pool_options
 from carpool import registry
 from carpool.driver import NeedsNewSession
-from carpool.errors import OptionsError, PoolClosed
+from carpool.errors import PoolClosed, PoolTimeout
+from carpool.wrapper import threads
+from carpool.wrapper.settings import PARAMETERS, copied, read_options, refuse_mode
 
 if TYPE_CHECKING:
     from carpool.driver import Driver
@@ -31,43 +23,7 @@ if TYPE_CHECKING:
     from carpool.pool import Pool
 
 
-def read_options(alias: str, settings_dict: dict[str, Any]) -> Options | None:
-    """Read the pool's options of a database; None: it wants no pool.
-
-    Raises ImproperlyConfigured, which names alias, key, what was given and what is allowed.
-    """
-    given = settings_dict["OPTIONS"].get("pool", True)
-    try:
-        options = pool_options.parse(given)
-    except OptionsError as error:
-        raise ImproperlyConfigured(f"DATABASES[{alias!r}]['OPTIONS']['pool']: {error}") from error
-    max_age = settings_dict.get("CONN_MAX_AGE", 0)
-    if options is not None and max_age != 0:
-        raise ImproperlyConfigured(
-            "Pooling doesn't support persistent connections. "
-            f"DATABASES[{alias!r}]: 'CONN_MAX_AGE' is {max_age!r}; allowed: 0, as the pool keeps "
-            "the connections open (see 'max_lifetime' and 'max_idle'), or no pool: "
-            "'OPTIONS': {'pool': False}"
-        )
-    return options
-
-
-# The settings that connections are made with; a change of one of them means another pool.
-PARAMETERS = itemgetter(
-    "NAME", "USER", "PASSWORD", "HOST", "PORT", "OPTIONS", "AUTOCOMMIT", "TIME_ZONE"
-)
-
-
-def copied(value: Any) -> Any:
-    """Copy the containers of a settings dict, to see later whether anything has changed."""
-    if isinstance(value, dict):
-        return {key: copied(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [copied(each) for each in value]
-    return value
-
-
-class Pooled(BaseDatabaseWrapper):
+class SessionMode(BaseDatabaseWrapper):
     """A mixin that lets a DatabaseWrapper take its connections from a pool.
 
     An engine answers `pool_driver`. As with Django's own wrappers, an instance belongs to one
@@ -75,9 +31,11 @@ class Pooled(BaseDatabaseWrapper):
     its wrapper is collected, without `close`.
     """
 
+    thread_ident: int  # of the thread it belongs to
     _pool: Pool[Any] | None = None
     _chosen_for: tuple[Any, ...] | None = None  # the parameters that `_pool` was chosen for
     _chosen_zone: Any = None  # and the time zone; Django tells when that changes
+    _mode = "session"  # of `_pool`
     _lessor: Pool[Any] | None = None  # the pool that `connection` came from
     _minded = False
     # What an engine's `close` may be for `close_if_unusable_or_obsolete` to do without it: one
@@ -93,8 +51,9 @@ class Pooled(BaseDatabaseWrapper):
         super().__init__(*args, **kwargs)  # as given: PostGIS looks for `alias` by name
         if self.alias != NO_DB_ALIAS:
             read_options(self.alias, self.settings_dict)  # so bad ones speak at the first use
+        self.thread_ident = self._thread_ident  # type: ignore[attr-defined] # not in the stubs
         self._original = id(self)  # `copy.copy` copies it, and the connection, which stays ours
-        _wrappers.add(self)
+        threads.remember(self)
 
     def pool_driver(self) -> Driver[Any] | None:
         """Return the driver for the present settings; its key must tell all that matters.
@@ -143,9 +102,12 @@ class Pooled(BaseDatabaseWrapper):
             self.__dict__.pop("timezone", None)  # what Django has worked out from TIME_ZONE
             self.__dict__.pop("timezone_name", None)
             driver = None if options is None else self.pool_driver()
+            if driver is not None and options is not None and options.mode not in driver.modes:
+                raise refuse_mode(self.alias, options.mode, driver)
             self._chosen_for = tuple(map(copied, PARAMETERS(self.settings_dict)))
             self._chosen_zone = self.timezone
             self._pool = registry.choose(self, driver, options)
+            self._mode = self._pool.options.mode if self._pool is not None else "session"
         return self._pool
 
     def wants(self, pool: Pool[Any]) -> bool:
@@ -170,7 +132,7 @@ class Pooled(BaseDatabaseWrapper):
         Raises what `Pool.acquire` raises: carpool's errors are OperationalErrors.
         """
         if _get_running_loop() is not None:
-            _refuse_in_event_loop()
+            refuse_in_event_loop()
         pool = self._pool
         if self._chosen_for != PARAMETERS(self.settings_dict):
             pool = self._choose_again()
@@ -178,7 +140,11 @@ class Pooled(BaseDatabaseWrapper):
             self._lessor = None
             super().connect()
             return
-        # Start from the state that Django's `connect` starts from.
+        self._start()
+        self._take(pool)
+
+    def _start(self) -> None:
+        """Start from the state that Django's `connect` starts from."""
         self.in_atomic_block = self.needs_rollback = False
         self.closed_in_transaction = self.errors_occurred = False
         self.run_commit_hooks_on_set_autocommit_on = self.health_check_enabled = False
@@ -188,16 +154,23 @@ class Pooled(BaseDatabaseWrapper):
         self.autocommit = self.settings_dict["AUTOCOMMIT"]  # the pool's connections are made so
         if self.settings_dict["CONN_MAX_AGE"] != 0:
             self._keep_for(self.settings_dict["CONN_MAX_AGE"])
+
+    def _take(self, pool: Pool[Any]) -> None:
+        """Acquire a connection; set it up if that has not been done."""
         try:
-            self.connection = connection = pool.acquire()
+            self.connection = connection = pool.acquire(None, self._preferred())
+        except PoolTimeout as error:
+            raise self._explained(error, pool) from None
         except PoolClosed:  # by a change of settings in another thread, or its `close_pool`
             self._chosen_for = None
-            pool = self._choose_again()
-            assert pool is not None
+            chosen = self._choose_again()
+            assert chosen is not None
+            pool = chosen
             self.connection = connection = pool.acquire()
         self._lessor = pool
         if not self._minded:
-            self._minded = _guard_of_thread(self)
+            threads.guard(self)
+            self._minded = True
         receivers: Any = connection_created.receivers
         if receivers:
             receivers = (self.set_up_for(), receivers)
@@ -208,6 +181,29 @@ class Pooled(BaseDatabaseWrapper):
             except NeedsNewSession:  # this one is closed by now; the next may be a fresh one
                 self.connection = connection = pool.acquire()
                 self._lessor = pool
+
+    def _preferred(self) -> Any:
+        """Return the connection to be acquired if it can be had; None: any."""
+
+    def _explained(self, error: PoolTimeout, pool: Pool[Any]) -> PoolTimeout:
+        """Name the cause if this thread itself holds what it has waited for."""
+        held = [
+            f"{each.alias!r}{' (in atomic)' if each.in_atomic_block else ''}"
+            for each in threads.others_of_thread(self)
+            if each.uses(pool)
+        ]
+        if not held:
+            return error
+        return PoolTimeout(
+            f"{error}. This thread holds {len(held)} of them itself, by the alias "
+            f"{', '.join(sorted(held))}, and waited for one more by the alias {self.alias!r}: "
+            "threads that need two at once can wait for one another. Raise 'max_size' above the "
+            "number of threads, or give the first back before the second is used"
+        )
+
+    def uses(self, pool: Pool[Any]) -> bool:
+        """Tell whether it holds one of that pool's connections now."""
+        return self._lessor is pool
 
     def set_up_for(self) -> object:
         """Tell what the work of `connection_created`'s receivers may depend on.
@@ -288,7 +284,7 @@ class Pooled(BaseDatabaseWrapper):
         elif self.in_atomic_block or self.connection is None or not self._close_is_plain:
             self.close()
         else:  # what `close` comes to here
-            if self._thread_ident != get_ident():  # type: ignore[attr-defined] # not in the stubs
+            if self.thread_ident != get_ident():
                 self.validate_thread_sharing()
             self.run_on_commit = []
             connection, pool = self.connection, self._lessor
@@ -297,7 +293,7 @@ class Pooled(BaseDatabaseWrapper):
 
     def validate_thread_sharing(self) -> None:
         """As Django's; asks for its lock only where another thread is at work."""
-        if self._thread_ident != get_ident():  # type: ignore[attr-defined] # not in the stubs
+        if self.thread_ident != get_ident():
             super().validate_thread_sharing()
 
     def _cursor(self, name: str | None = None) -> Any:
@@ -352,52 +348,10 @@ class Pooled(BaseDatabaseWrapper):
             self.closed_in_transaction = True
             self.needs_rollback = True
         self.connection = self._lessor = None
-        if self._thread_ident == get_ident():  # type: ignore[attr-defined] # not in the stubs
+        if self.thread_ident == get_ident():
             self.close()  # which subclasses want to hear of; the other threads do not exist here
 
 
 @async_unsafe
-def _refuse_in_event_loop() -> None:
+def refuse_in_event_loop() -> None:
     """Raise what Django raises where it is called from asynchronous code."""
-
-
-class _ThreadGuard:
-    """Lives in a thread's local storage, and ends with it: then its wrappers hand back.
-
-    A wrapper itself is part of reference cycles, so it would keep its connection until some
-    garbage collection.
-    """
-
-    def __init__(self) -> None:
-        self.wrappers: weakref.WeakSet[Pooled] = weakref.WeakSet()
-
-    def __del__(self) -> None:
-        for wrapper in list(self.wrappers):
-            if not wrapper.allow_thread_sharing:
-                wrapper.hand_back()
-
-
-_thread = threading.local()
-_wrappers: weakref.WeakSet[Pooled] = weakref.WeakSet()
-
-
-def _guard_of_thread(wrapper: Pooled) -> bool:
-    """Have a wrapper's connection handed back when the thread that owns it ends."""
-    owner = wrapper._thread_ident  # type: ignore[attr-defined] # noqa: SLF001 - not in the stubs
-    if owner == get_ident():
-        try:
-            guard = _thread.guard
-        except AttributeError:
-            guard = _thread.guard = _ThreadGuard()
-        guard.wrappers.add(wrapper)
-    return True
-
-
-def _in_child() -> None:
-    for wrapper in list(_wrappers):
-        wrapper.forget_connection()
-    _thread.__dict__.clear()  # threads of the parent, this one excepted, do not exist here
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_in_child)

@@ -1,0 +1,10 @@
+"""Where Django's DatabaseWrapper meets the pool: the one room that knows both.
+
+`Pooled` goes before an engine's DatabaseWrapper and takes over how long it has a connection:
+`session.py` for the mode of that name, `transaction.py` for the modes that give it back sooner.
+"""
+
+from carpool.wrapper.settings import copied
+from carpool.wrapper.transaction import Pooled
+
+__all__ = ["Pooled", "copied"]
