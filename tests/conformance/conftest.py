@@ -1,10 +1,22 @@
-"""Fixtures of the conformance suite: each test runs for every database that can serve it."""
+"""Fixtures of the conformance suite: each test runs for every database that can serve it.
+
+A test through Django (by the fixture `use`) runs in every mode as well, unless the marker `modes`
+names some, and the reason.
+"""
+
+from copy import deepcopy
 
 import pytest
+from django.test import override_settings
 
 from carpool import Options, Pool
+from carpool.options import MODES
 from tests.conformance.registered import SUBJECTS, subject_class
 from tests.conformance.subject import ServerSubject
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "modes(*names, reason): the modes that a test is about")
 
 
 def pytest_generate_tests(metafunc):
@@ -17,6 +29,18 @@ def pytest_generate_tests(metafunc):
         if fixture in metafunc.fixturenames:
             chosen = [name for name in SUBJECTS if wanted(subject_class(name))]
             metafunc.parametrize(fixture, chosen, indirect=True)
+    if "mode" in metafunc.fixturenames:
+        metafunc.parametrize("mode", modes_of(metafunc.definition), indirect=True)
+
+
+def modes_of(test):
+    """Return the modes that a test runs in: all, or those of its marker `modes`."""
+    marker = test.get_closest_marker("modes")
+    if marker is None:
+        return MODES
+    assert set(marker.args) <= set(MODES), f"{test.nodeid}: there is no such mode"
+    assert marker.kwargs.get("reason"), f"{test.nodeid}: why not in the other modes?"
+    return marker.args
 
 
 WANTED = {
@@ -64,17 +88,41 @@ def make_pool():
 
 
 @pytest.fixture
-def use(django_databases):
-    """Call it with a subject and OPTIONS["pool"] to have django.db use it; returns `default`."""
+def mode(request):
+    """The mode of the pools that `use` gives Django."""
+    return request.param
+
+
+@pytest.fixture
+def use(django_databases, mode):
+    """Call it with a subject and OPTIONS["pool"] to have django.db use it; returns `default`.
+
+    `aliases` are all that lead there; `more` goes beside NAME. The mode is the test's.
+    """
     handlers = []
 
-    def use(subject, pool=True, **more):
+    def use(subject, pool=True, aliases=("default",), **more):
         entry = {"ENGINE": subject.engine, **subject.django(), **more}
+        if pool:
+            pool = {"mode": mode, **({} if pool is True else pool)}
         entry["OPTIONS"] = {**entry.get("OPTIONS", {}), "pool": pool}
-        handlers.append(django_databases(default=entry))
+        entries = {alias: deepcopy(entry) for alias in aliases}
+        handlers.append(django_databases(**entries))
         return handlers[-1]["default"]
 
     yield use
     for connection in handlers[-1].all(initialized_only=True) if handlers else ():
         connection.close()
         connection.close_pool()
+
+
+@pytest.fixture
+def site():
+    """Serve the pages of `site.py`."""
+    with override_settings(
+        ROOT_URLCONF="tests.conformance.site",
+        ALLOWED_HOSTS=["*"],
+        MIDDLEWARE=[],
+        DEBUG_PROPAGATE_EXCEPTIONS=True,
+    ):
+        yield

@@ -5,79 +5,48 @@ from contextlib import suppress
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
-from django.core.handlers.wsgi import WSGIHandler
-from django.db import OperationalError, connection, connections, transaction
+from django.db import OperationalError, connection, transaction
 from django.db.backends.signals import connection_created
-from django.db.models import IntegerField, Model
-from django.http import JsonResponse
-from django.test import RequestFactory, override_settings
-from django.urls import path
 
-from tests.conformance.asking import run, shown, value
+import carpool
+from tests.conformance.asking import in_thread, run, shown, value
+from tests.conformance.site import Note, get
 
-
-class Note(Model):
-    n = IntegerField(primary_key=True)
-
-    class Meta:
-        app_label = "conformance"
-        db_table = "note"
-        managed = False
-
-    def __str__(self):
-        return str(self.n)
+WITH_TRANSACTIONS = ("session", "transaction")
+NO_TRANSACTIONS = "statement mode has no transactions: see test_statement_mode.py"
 
 
-def one_query(_request):
-    return JsonResponse(list(Note.objects.values_list("n", flat=True)), safe=False)
+def outcome_in_thread():
+    """Return what a query in another thread comes to: 1, or the error's text."""
 
-
-class Urls:
-    urlpatterns = (path("one-query", one_query),)
-
-
-@pytest.fixture
-def request_page():
-    """Ask for a page as a WSGI server would; returns its body. The request is over then."""
-
-    def ask(url):
-        request = RequestFactory().get(url)
-        response = WSGIHandler()(request.environ, lambda _status, _headers: None)
+    def ask():
         try:
-            return b"".join(response).decode()
+            return value(connection, "SELECT 1")
+        except OperationalError as error:
+            return str(error)
         finally:
-            response.close()
+            connection.close()
 
-    with override_settings(
-        ROOT_URLCONF=Urls, ALLOWED_HOSTS=["*"], MIDDLEWARE=[], DEBUG_PROPAGATE_EXCEPTIONS=True
-    ):
-        yield ask
+    return in_thread(ask)
 
 
-def in_thread(function):
-    """Run it in a thread of its own, as a server's worker would; return its result."""
-    results = []
-    thread = threading.Thread(target=lambda: results.append(function()))
-    thread.start()
-    thread.join()
-    return results.pop()
-
-
-def test_one_query_is_one_statement(use, django_subject, request_page):
+@pytest.mark.usefixtures("site")
+def test_one_query_is_one_statement(use, django_subject):
     use(django_subject)
-    request_page("/one-query")
+    get("/one-query")
     with django_subject.statements() as seen:
         for _ in range(3):
-            assert request_page("/one-query") == "[]"
+            assert get("/one-query") == "[]"
     assert len(seen) == 3
     assert all(each.startswith("SELECT") for each in seen)
     assert len(django_subject.sessions()) == 1
 
 
-def test_killed_sessions_cost_no_request(use, django_subject, request_page):
+@pytest.mark.usefixtures("site")
+def test_killed_sessions_cost_no_request(use, django_subject):
     use(django_subject)
     for _ in range(5):
-        assert request_page("/one-query") == "[]"
+        assert get("/one-query") == "[]"
         django_subject.kill()
 
 
@@ -105,9 +74,10 @@ def test_threads_share_the_pool(use, django_subject):
 
     def work():
         try:
-            for _ in range(20):
+            for turn in range(20):
                 value(connection, "SELECT 1")
-                assert len(django_subject.sessions()) <= 2
+                if turn % 5 == 0:
+                    assert len(django_subject.sessions()) <= 2
                 connection.close()
         except Exception as error:  # noqa: BLE001 - looked at below
             failures.append(error)
@@ -126,6 +96,7 @@ def test_a_thread_that_never_closes_costs_no_slot(use, django_subject):
         assert in_thread(lambda: value(connection, "SELECT 1")) == 1
 
 
+@pytest.mark.modes(*WITH_TRANSACTIONS, reason=NO_TRANSACTIONS)
 def test_one_that_dies_within_atomic(use, django_subject):
     use(django_subject, {"max_size": 1})
 
@@ -143,6 +114,7 @@ def create_in_vain(number):
         raise ZeroDivisionError
 
 
+@pytest.mark.modes(*WITH_TRANSACTIONS, reason=NO_TRANSACTIONS)
 def test_transactions(use, django_subject):
     use(django_subject)
     with transaction.atomic():
@@ -178,20 +150,27 @@ def test_nothing_is_left_to_the_next_user(use, django_subject):
         default.close()
 
 
+def test_how_long_a_query_holds_its_connection(use, django_subject, mode):
+    default = use(django_subject, {"min_size": 1, "max_size": 1, "timeout": 0.05})
+    default.pool.wait()
+    value(default, "SELECT 1")
+    if mode == "session":
+        assert "within 0.05 s" in outcome_in_thread()
+    else:
+        assert outcome_in_thread() == 1
+    default.close()
+    assert outcome_in_thread() == 1
+
+
 def test_exhaustion_is_an_operational_error(use, django_subject):
     default = use(django_subject, {"min_size": 1, "max_size": 1, "timeout": 0.05})
     default.pool.wait()
-    value(connection, "SELECT 1")
-
-    def fails():
-        try:
-            value(connections["default"], "SELECT 1")
-        except OperationalError as error:
-            return str(error)
-
-    assert "within 0.05 s" in in_thread(fails)
+    with carpool.session():  # which holds one in every mode
+        value(default, "SELECT 1")
+        assert "within 0.05 s" in outcome_in_thread()
 
 
+@pytest.mark.modes("session", reason="without a pool there is no mode")
 def test_without_a_pool_it_is_plain_django(use, django_subject):
     default = use(django_subject, pool=False)
     assert value(default, "SELECT 1") == 1
@@ -211,12 +190,12 @@ def test_persistent_connections_are_refused(use, django_subject):
         use(django_subject, CONN_MAX_AGE=60)
 
 
-def test_changed_options_mean_another_pool(use, django_subject):
+def test_changed_options_mean_another_pool(use, django_subject, mode):
     default = use(django_subject, {"max_size": 1})
     value(default, "SELECT 1")
     default.close()
     first = default.pool
-    default.settings_dict["OPTIONS"]["pool"] = {"max_size": 2}
+    default.settings_dict["OPTIONS"]["pool"] = {"mode": mode, "max_size": 2}
     value(default, "SELECT 1")
     assert default.pool is not first
     default.close()

@@ -10,4 +10,5 @@ PLUGINS = {"psycopg2": "tests.django.with_psycopg2", "pymysql": "tests.mysql.wit
 @pytest.mark.parametrize("module", PLUGINS)
 def test_the_engine_with(module):
     printed = pytest_with(PLUGINS[module], "-k", module, "tests/conformance/test_engine.py")
-    assert f"test_transactions[{module}]" in printed
+    for mode in ("session", "transaction"):
+        assert f"test_transactions[{module}-{mode}]" in printed

@@ -4,7 +4,7 @@ import itertools
 import shutil
 import sqlite3
 import weakref
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import ClassVar
 
 from tests.conformance.subject import TABLE, Leak, Subject
@@ -64,7 +64,9 @@ class SQLite(Subject):
 
     def session_of(self, connection):
         """Number the objects: SQLite has no name for its sessions."""
-        connection = getattr(connection, "connection", connection)
+        if hasattr(connection, "connection"):  # Django's wrapper
+            with closing(connection.cursor()):  # it has the module's connection then
+                return self.session_of(connection.connection)
         return self.numbers.setdefault(connection, next(self.next_number))
 
     def kill(self):
