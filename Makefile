@@ -17,7 +17,7 @@ ALL    = dev databases unbounded \
 .DEFAULT_GOAL = help
 .NOTPARALLEL:
 .PHONY: help venv system-packages test lint pytest format test-matrix test-django test-django-quick \
-        demo demo-site bench-pool bench-sqlite-writers constraints clean
+        demo demo-site bench-pool bench-sqlite-writers bench-async bench-streams constraints clean
 
 help: ## this list
 	@echo "make ..."
@@ -61,6 +61,14 @@ bench-pool: system-packages ## what acquire and release cost, beside other pools
 bench-sqlite-writers: ## writers of one SQLite file: stock Django, kept connections, carpool
 	$(BUILD) dev bench
 	@$(BIN)/python -m benchmarks.sqlite_writers $(ARGS)
+
+bench-async: system-packages ## what a query costs in an async view: threads, native connections
+	$(BUILD) dev bench async
+	@$(BIN)/python -m benchmarks.async_queries $(ARGS)
+
+bench-streams: system-packages ## 1,000 streams of server-sent events on 10 connections
+	$(BUILD) dev streams
+	@$(BIN)/python -m benchmarks.streams $(ARGS)
 
 venv: ## the virtual environment that all of these use
 	$(BUILD) $(ALL)
