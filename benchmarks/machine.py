@@ -7,16 +7,20 @@ import platform
 import time
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 PACKAGES = ("Django", "psycopg", "psycopg_pool", "SQLAlchemy")
 DISTURBING = 0.3  # cores used by others, from which on a run is called disturbed
 
 
-def description(postgresql: str) -> str:
+def description(postgresql: str, names: Iterable[str] = PACKAGES) -> str:
     """Name the machine and the versions in one line."""
-    packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    packages = ", ".join(f"{name} {version(name)}" for name in names)
     return (
         f"{os.cpu_count()} cores ({_processor()}), {platform.system()}, "
         f"Python {platform.python_version()}, PostgreSQL {postgresql}, {packages}"
