@@ -306,7 +306,8 @@ class Cursor:
         rows = self._connection._operation(statement)
         self._rows = iter(rows)
         self.statement = statement
-        self.description = [("C",)] if rows else None
+        kind = __getattr__("DB_TYPE_NCLOB" if "lobs" in statement else "DB_TYPE_VARCHAR")
+        self.description = [("C", kind)] if rows else None
 
     def execute(self, statement, parameters=None, **keyword_parameters):
         self._run(statement or self.statement)

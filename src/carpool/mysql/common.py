@@ -74,7 +74,7 @@ class MySQLDriver(SessionDriver[C]):
         raise NotImplementedError
 
     def _in_parts(self, connection: C) -> bool:
-        """Tell whether a result may be unread, without harm to it. Where that can be told."""
+        """Tell whether a result may be unread. Without harm to it, and for the user to go on."""
         return self._unread(connection)
 
     def ping(self, connection: C, timeout: float) -> None:
@@ -184,7 +184,7 @@ class MySQLDriver(SessionDriver[C]):
         """See `Driver`."""
         session = connection.session
         session.lease += 1
-        session.by_hand = False
+        session.by_hand = session.unbuffered = False
         clean: bool = (
             session.effect is None
             and not session.begun

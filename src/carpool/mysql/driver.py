@@ -44,6 +44,7 @@ class Connection(Noticing, Base):  # type: ignore[misc] # untyped
     def use_result(self) -> Any:
         """As mysqlclient's: what is left unread must not meet the next user."""
         self.session.effect = self.session.effect or "unbuffered result"
+        self.session.unbuffered = True
         return super().use_result()
 
     def send_query(self, query: Any) -> None:
@@ -97,7 +98,12 @@ class MysqlclientDriver(MySQLDriver[Connection]):
             connection.discard_result()
 
     def _in_parts(self, connection: Connection) -> bool:
-        return _MORE_RESULTS is None or self._unread(connection)
+        # `next_result`, called within an unbuffered result, spoils that.
+        return (
+            connection.session.unbuffered
+            or _MORE_RESULTS is None
+            or bool(_MORE_RESULTS(connection))
+        )
 
     def _unread(self, connection: Connection) -> bool:
         try:

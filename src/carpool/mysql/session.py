@@ -45,6 +45,7 @@ class MySQLSession(Session):
         self.ending = False  # the text that is being sent ends one
         self.sent = False  # a statement since the last end of a transaction
         self.switched = False  # autocommit is not as opened, by the module's own method
+        self.unbuffered = False  # in this lease a result was to be read as it comes
         self.noted: object = None  # what a tracked cursor is about to send
         self.underway = False  # somebody is in the middle of an exchange with the server
         self.lost = False  # an exchange came to no proper end, or the session is another one

@@ -105,7 +105,7 @@ class OracleDriver(SessionDriver[Connection]):
         """See `Driver`."""
         session = connection.session
         session.lease += 1
-        session.by_hand = session.lobs = False
+        session.by_hand = session.read_later = False
         if (
             session.effect is not None
             or session.closed
@@ -120,12 +120,12 @@ class OracleDriver(SessionDriver[Connection]):
         return True
 
     def at_rest(self, connection: Connection) -> bool:
-        """See `Driver`. Who was given a LOB may read it as long as the lease lasts."""
+        """See `Driver`. Who was given a LOB, as Django's TextField, may read it until the end."""
         session = connection.session
         return not (
             session.closed
             or session.running
-            or session.lobs
+            or session.read_later
             or connection.transaction_in_progress
             or (session.touched and connection.is_altered())
         )

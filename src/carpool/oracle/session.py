@@ -46,8 +46,9 @@ ATTRIBUTES = tuple(
 LABELS = ("action", "client_identifier", "clientinfo", "dbop", "econtext_id", "module")
 
 
-LOBS = frozenset(
-    getattr(oracledb, f"DB_TYPE_{kind}", None) for kind in ("BLOB", "CLOB", "NCLOB", "BFILE")
+# What a row holds of such a column goes back to the server when it is read.
+READ_LATER = frozenset(
+    getattr(oracledb, f"DB_TYPE_{kind}") for kind in ("BFILE", "BLOB", "CLOB", "CURSOR", "NCLOB")
 )
 
 
@@ -66,7 +67,7 @@ class OracleSession(Session):
         self.interrupted = False  # a call was left by a KeyboardInterrupt or its like
         self.closed = False
         self.temporary: frozenset[str] = frozenset()  # tables that keep rows for the session
-        self.lobs = False  # in this lease objects were handed out that read from the server
+        self.read_later = False  # in this lease values were asked for that read from the server
         self.dialect: Any = None  # what Django has found out about the server's LIKE
 
     def __enter__(self) -> Self:
@@ -229,6 +230,7 @@ def _taking_note(name: str, method: Any) -> Any:
     @functools.wraps(method)
     def noted(self: Connection, *args: Any, **kwargs: Any) -> Any:
         if name in TAKE_STATEMENTS:
+            self.session.by_hand = True
             self.session.observe(kwargs["statement"] if "statement" in kwargs else args[0])
         else:
             self.session.note(f"connection.{name}")
@@ -262,8 +264,9 @@ class Cursor(oracledb.Cursor):
         with self._of_lease() as session:
             session.observe(self.statement if statement is None else statement)
             answer = super().execute(statement, *args, **kwargs)
-            if not session.lobs and self.description:
-                session.lobs = any(column[1] in LOBS for column in self.description)
+            if not session.read_later:
+                columns = self.description or ()
+                session.read_later = any(column[1] in READ_LATER for column in columns)
             return answer
 
     def executemany(self, statement: Any, *args: Any, **kwargs: Any) -> None:
