@@ -278,6 +278,14 @@ def test_the_modes_to_run_in_are_all_or_those_given(given, modes):
     assert command.parse_options(given.split()).mode == modes
 
 
+def test_a_difference_may_be_accepted_in_one_mode_alone():
+    database = replace(
+        DATABASES["sqlite"], accepted={"a": "why"}, accepted_in={"transaction": {"b": "so"}}
+    )
+    assert database.differences("session") == {"a": "why"}
+    assert database.differences("transaction") == {"a": "why", "b": "so"}
+
+
 def test_what_is_not_pooled_is_not_run_in_another_mode_again(tmp_path, monkeypatch):
     monkeypatch.setattr(environment, "CACHE", tmp_path)
     monkeypatch.setattr(command, "Suite", Recorded)

@@ -72,7 +72,7 @@ def compare(database: Database, folder: Path, options: argparse.Namespace) -> li
             return [
                 Result(
                     f"{engine} in {mode} mode",
-                    database.accepted,
+                    database.differences(mode),
                     [suite.compare(run, mode) for run in runs if mode in run.modes],
                 )
                 for mode in options.mode

@@ -49,8 +49,14 @@ class Database:
     full: tuple[Run, ...]
     accepted: Mapping[str, str]
     """Tests that stock Django passes and carpool is not meant to: the test's id, and the reason."""
+    accepted_in: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """The same of one mode alone, by the mode."""
     left_out: Mapping[str, str] = field(default_factory=dict)
     """Tests that are of no use here with either engine: the test's id, and the reason."""
+
+    def differences(self, mode: str) -> dict[str, str]:
+        """Return the accepted differences of a mode."""
+        return {**self.accepted, **self.accepted_in.get(mode, {})}
 
     def runs(self, quick: bool, labels: tuple[str, ...], workers: int) -> tuple[Run, ...]:
         """Return the runs to make: the quick or the full set, or one run of the labels given."""

@@ -86,4 +86,15 @@ POSTGRESQL = Database(
             "reads psycopg_pool's private attribute _check"
         ),
     },
+    accepted_in={
+        "transaction": {
+            f"backends.base.test_base.ConnectionHealthChecksTests.{test}": (
+                "is skipped by Django where OPTIONS has a pool, and here that says the mode"
+            )
+            for test in (
+                "test_health_checks_enabled",
+                "test_set_autocommit_health_checks_enabled",
+            )
+        }
+    },
 )

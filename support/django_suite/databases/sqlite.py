@@ -94,6 +94,15 @@ SQLITE = Database(
         Run("in memory, two workers", (), ("--parallel=2",), settings=_MEMORY, modes=_NOT_POOLED),
     ),
     accepted={},
+    accepted_in={
+        "transaction": {
+            f"backends.sqlite.tests.TestTransactionMode.{test}": (
+                "wants BEGIN and COMMIT of a transaction without a statement, which here asks "
+                "for no connection"
+            )
+            for test in ("test_default_transaction_mode", "test_valid_transaction_modes")
+        }
+    },
     left_out={
         "backends.sqlite.tests.ThreadSharing.test_database_sharing_in_threads": (
             "meant for databases in memory: with a file it closes the connection of its own "
