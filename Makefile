@@ -11,8 +11,10 @@ ARGS   =
 WORKERS = 2
 BIN    = $(VENV)/bin
 BUILD  = @support/build-venv "$(VENV)" "$(PYTHON)" "$(DJANGO)"
-ALL    = dev databases unbounded \
-         $$(support/system-packages --has mysqlclient "$(VENV)" "$(PYTHON)" && echo mysqlclient)
+HAS    = support/system-packages --has
+ALL    = dev databases servers unbounded \
+         $$($(HAS) mysqlclient "$(VENV)" "$(PYTHON)" && echo mysqlclient) \
+         $$($(HAS) uwsgi "$(VENV)" "$(PYTHON)" && echo uwsgi)
 
 .DEFAULT_GOAL = help
 .NOTPARALLEL:
