@@ -1,0 +1,52 @@
+"""uWSGI, built from source: processes with threads, loaded in each, or once before the fork.
+
+uWSGI forks without Python's knowledge: no function that `os.register_at_fork` knows is called. (Its
+option `py-call-osafterfork` aborts every worker in uWSGI 2.0.31 on Python 3.13, with any program.)
+"""
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from support.servers import NotInstalled
+from tests.serving.promises import Promises
+from tests.serving.server import Kind, Site
+
+
+def uwsgi():
+    """Return the path of uWSGI. Raises NotInstalled."""
+    found = shutil.which("uwsgi", path=Path(sys.executable).parent)
+    if not found:
+        raise NotInstalled(
+            "uWSGI is not installed: pip builds it where a C compiler and Python's headers are "
+            "(support/system-packages)"
+        )
+    return found
+
+
+ARGUMENTS = (
+    *("--master", "--die-on-term", "--need-app", "--module=tests.serving.wsgi", "--pythonpath=."),
+    *(f"--home={sys.prefix}", "--http-socket=127.0.0.1:{port}", "--enable-threads"),
+    *("--processes=2", "--threads=2", "--disable-logging"),
+)
+KINDS = {"lazy-apps": ("--lazy-apps",)}
+# What it says of clients that hang up, and of root.
+HARMLESS = r"OSError: write error\n|.*WARNING: you are running uWSGI as root.*\n"
+
+
+@pytest.fixture(scope="module", params=KINDS.values(), ids=KINDS)
+def site(request, run_kind):
+    early = request.param != KINDS["lazy-apps"]
+    try:
+        command = (uwsgi(), *ARGUMENTS, *request.param)
+    except NotInstalled as missing:
+        pytest.skip(str(missing))
+    kind = Kind(command, 2, max_size=2, processes=2, early=early, harmless=HARMLESS)
+    with run_kind(Site, kind) as site:
+        yield site
+
+
+class TestPromises(Promises):
+    pass
