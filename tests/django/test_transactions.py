@@ -14,7 +14,7 @@ from tests.django.models import CREATE, Note
 @pytest.fixture
 def connection(use, database):
     database.query(CREATE)
-    connection = use({"max_size": 2, "timeout": 0.2})
+    connection = use({"max_size": 2, "timeout": 5})
     yield connection
     connection.close()
 

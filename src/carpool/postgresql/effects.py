@@ -216,8 +216,20 @@ def _create(tokens: list[str]) -> str | None:
     if index and "(" in tokens:
         return _expressions(tokens[tokens.index("(") :])
     if not {"temp", "temporary"}.isdisjoint(tokens[1:5]):
-        return "temporary table"
+        return _expressions(_after_name(tokens)) if _is_dropped(tokens) else "temporary table"
     return "CREATE"
+
+
+def _is_dropped(tokens: list[str]) -> bool:
+    """Tell whether a temporary table goes with its transaction, which may be this statement."""
+    places = zip(tokens, tokens[1:], tokens[2:], strict=False)
+    return tokens[2:3] == ["table"] and ("on", "commit", "drop") in places
+
+
+def _after_name(tokens: list[str]) -> list[str]:
+    """Return what follows the name of a table that is made: its columns, or AS and a query."""
+    starts = [tokens.index(word) for word in ("(", "as") if word in tokens]
+    return tokens[min(starts, default=len(tokens)) :]
 
 
 def _declare(tokens: list[str]) -> str | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import connections
 from django.db.backends.sqlite3 import base as stock
+from django.db.backends.sqlite3.features import DatabaseFeatures as StockFeatures
 
 from carpool.keys import freeze
 from carpool.sqlite3 import files
@@ -21,9 +22,24 @@ if TYPE_CHECKING:
     from carpool.driver import Driver
 
 
+class DatabaseFeatures(StockFeatures):
+    """Django's, asking no connection by hand, which would be kept for the rest of the request."""
+
+    connection: DatabaseWrapper
+
+    @property
+    def max_query_params(self) -> Any:
+        """As Django's, which asks the connection from 6.0 on."""
+        if not self.connection.is_resting():
+            return super().max_query_params
+        with self.connection.cursor():
+            return super().max_query_params
+
+
 class DatabaseWrapper(Pooled, stock.DatabaseWrapper):
     """Django's SQLite wrapper on pooled connections; databases in memory are left to Django."""
 
+    features_class = DatabaseFeatures
     engine: type[Any] = stock.DatabaseWrapper  # what makes the connections
     # Django's here spares databases in memory, which are not pooled.
     plain_closes = (*Pooled.plain_closes, stock.DatabaseWrapper.close)

@@ -1,10 +1,12 @@
-"""The cursor that outlasts its connection: each statement gets one from the pool if it must."""
+"""Django's cursors, made to outlast their connection: each statement gets one if it must."""
 
 from __future__ import annotations
 
 import contextlib
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
+
+from django.db.backends.utils import CursorWrapper
 
 from carpool.errors import StaleCursorError
 
@@ -15,195 +17,234 @@ if TYPE_CHECKING:
 
 # Methods of the databases' cursors that ask nothing of the server.
 _LOCAL: Final = {
-    *("mogrify", "scroll", "nextset", "results", "set_result", "setinputsizes", "setoutputsize"),
-    *("row_factory", "rowfactory", "tzinfo_factory", "inputtypehandler", "outputtypehandler"),
+    *("fetchone", "fetchmany", "fetchall", "close", "scroll", "nextset", "results", "set_result"),
+    *("mogrify", "setinputsizes", "setoutputsize", "row_factory", "tzinfo_factory"),
+    *("rowfactory", "inputtypehandler", "outputtypehandler"),
 }
+_CLOSED: Final = object()  # in place of a lease
+_CARRIED: Final = ("arraysize", "itersize", "row_factory")  # from one cursor to the next
 
 
-class LooseCursor:
-    """Stands for a database's cursor, under Django's own wrappers of cursors.
+class LooseCursor(CursorWrapper):
+    """A mixin for Django's wrappers of cursors.
 
-    It belongs to a lease while its rows are being read. When that has ended, its next statement
-    takes another connection, and a cursor of that. What was set on it (`arraysize`, `row_factory`)
-    stays set. As all cursors, it is for one thread at a time.
+    The database's cursor inside belongs to a lease. When that has ended, the next statement takes
+    another connection, and a cursor of that. As all cursors, it is for one thread at a time.
     """
 
-    _cursor: Any  # the database's
-    _lease: object  # the one `_cursor` belongs to
-    _over: bool  # all rows have been read from a database that keeps them
-    _set: dict[str, Any]  # attributes, by the user
+    db: Pooled
+    lease: object  # the one that `cursor` belongs to
+    era: object  # of Django's connection, which ends with its `close`
+    name: str | None = None  # of a server-side cursor
 
-    def __init__(self, wrapper: Pooled, name: str | None) -> None:
-        # Not by `self.x = x`, which is for the database's cursor.
-        self.__dict__.update(_wrapper=wrapper, _name=name, _set={}, _over=False)
-        self._renew()
-        self.__dict__["_era"] = wrapper.era
+    def _present(self) -> None:
+        """Have a cursor of the present lease, or of a new one.
 
-    _wrapper: Pooled
-    _name: str | None
-    _era: object
-
-    def _renew(self) -> Any:
-        """Make a cursor for the present lease, or a new one."""
-        wrapper = self._wrapper
-        wrapper.ready()
-        cursor = wrapper.database_cursor(self._name)
-        for name, value in self._set.items():
-            setattr(cursor, name, value)
-        self.__dict__.update(_cursor=cursor, _lease=wrapper.lease, _over=False)
-        return cursor
-
-    def _present(self) -> Any:
-        """Return the database's cursor, of the present lease.
-
-        Raises StaleCursorError when Django's connection has been closed since.
+        Raises what the database does for a closed cursor, and StaleCursorError when Django's
+        connection has been closed since.
         """
-        if self._lease is self._wrapper.lease:
-            return self._cursor
-        if self._era is not self._wrapper.era:
+        db, former = self.db, self.cursor
+        if self.lease is db.lease:
+            return
+        if self.lease is _CLOSED:
+            raise db.features.closed_cursor_error_class("the cursor is closed")
+        if self.era is not db.era:
             raise StaleCursorError("the cursor's connection has been closed")
         with contextlib.suppress(Exception):
-            self._cursor.close()
-        return self._renew()
+            former.close()
+        db.ready()
+        self.cursor = cursor = db.database_cursor(self.name)
+        self.lease = db.lease
+        for name in _CARRIED:
+            value = getattr(former, name, None)
+            if value is not None and value != getattr(cursor, name):
+                setattr(cursor, name, value)
 
     # -------------------------------------------------------------- statements
 
-    def execute(self, sql: Any, *args: Any, **kwargs: Any) -> Any:
-        """As the database's."""
-        return self._run("execute", sql, args, kwargs)
+    # Few calls: this is done for every statement.
 
-    def executemany(self, sql: Any, *args: Any, **kwargs: Any) -> Any:
-        """As the database's."""
-        return self._run("executemany", sql, args, kwargs)
+    def _execute_with_wrappers(self, sql: Any, params: Any, many: bool, executor: Any) -> Any:
+        db = self.db
+        db.holds += 1  # so that no finalizer gives the connection back meanwhile
+        try:
+            if self.lease is not db.lease:
+                self._present()
+            note = db.look(sql if type(sql) is str else str(sql))
+            if note is not None:
+                db.before(note, sql)
+            answer = super()._execute_with_wrappers(sql, params, many, executor)  # type: ignore[misc] # the stubs leave it out
+            if self._is_read():
+                db.reading.discard(id(self))
+            else:
+                db.reading.add(id(self))
+        except BaseException:
+            db.holds -= 1
+            self._let_go()
+            raise
+        db.holds -= 1
+        db.after(note, sql)
+        return answer
 
     def callproc(self, procname: Any, *args: Any, **kwargs: Any) -> Any:
-        """As the database's."""
-        return self._run("callproc", procname, args, kwargs)
+        """As Django's; a procedure may do anything."""
+        self._hold()
+        answer = super().callproc(procname, *args, **kwargs)
+        self.db.after(None, procname)
+        return answer
 
-    def _run(self, method: str, sql: Any, args: Any, kwargs: Any) -> Any:
-        wrapper = self._wrapper
-        wrapper.holds += 1  # so that no finalizer gives the connection back meanwhile
-        try:
-            cursor = self._cursor if self._lease is wrapper.lease else self._present()
-            self.__dict__["_over"] = False
-            wrapper.before(sql)
-            wrapper.reading.add(id(self))
-            answer = getattr(cursor, method)(sql, *args, **kwargs)
-            if self._is_read(cursor):
-                wrapper.reading.discard(id(self))
-        except BaseException:
-            wrapper.holds -= 1
-            wrapper.reading.discard(id(self))
-            wrapper.rest()
-            raise
-        wrapper.holds -= 1
-        wrapper.after(sql)
-        return self if answer is cursor else answer
-
-    def _is_read(self, cursor: Any) -> bool:
-        """Tell whether nothing that belongs to the statement is left on the connection.
+    def _is_read(self) -> bool:
+        """Tell whether nothing that belongs to a statement is left on the connection.
 
         A new key can be asked after by the next statement (`LAST_INSERT_ID()`), which comes with
         the same cursor if it is still open then.
         """
-        if self._name is not None:
-            return False
-        if cursor.description is None:
-            return not getattr(cursor, "lastrowid", None)
-        return self._wrapper.buffers
+        return self.name is None and not getattr(self.cursor, "lastrowid", None)
+
+    def _let_go(self) -> None:
+        """Do without the connection, if it is still the one."""
+        db = self.db
+        if self.lease is db.lease:
+            db.reading.discard(id(self))
+            db.rest()
+
+    def close(self) -> None:
+        """As the database's."""
+        try:
+            self.cursor.close()
+        finally:
+            if self.lease is self.db.lease:
+                self._let_go()
+            self.lease = _CLOSED
 
     # -------------------------------------------------------------------- rows
+    # As Django's, which makes a function anew for each call.
 
     def fetchone(self) -> Any:
         """As the database's."""
-        if self._over:
+        try:
+            return self.cursor.fetchone()
+        except Exception:
+            with self.db.wrap_database_errors:
+                raise
+
+    def fetchmany(self, *args: Any, **kwargs: Any) -> Any:
+        """As the database's."""
+        try:
+            return self.cursor.fetchmany(*args, **kwargs)
+        except Exception:
+            with self.db.wrap_database_errors:
+                raise
+
+    def fetchall(self) -> Any:
+        """As the database's."""
+        try:
+            return self.cursor.fetchall()
+        except Exception:
+            with self.db.wrap_database_errors:
+                raise
+
+    # --------------------------------------------------------------- the others
+
+    @property
+    def connection(self) -> Any:
+        """The connection as Django has it: the cursor's own may be somebody else's by now."""
+        return self.db.connection
+
+    def __getattr__(self, attr: str) -> Any:
+        value = super().__getattr__(attr)
+        if attr in _LOCAL or not callable(value):
+            return value
+        self._hold()
+        return super().__getattr__(attr)
+
+    def _hold(self) -> None:
+        """Keep the connection until `close`: who knows how long COPY and its like take."""
+        db = self.db
+        db.holds += 1
+        try:
+            self._present()
+            db.reading.add(id(self))
+        finally:
+            db.holds -= 1
+
+    def copy(self, *args: Any, **kwargs: Any) -> Any:
+        """As Django's for psycopg, or the database's."""
+        self._hold()
+        method = getattr(super(), "copy", None) or self.cursor.copy
+        return method(*args, **kwargs)
+
+
+class StreamingCursor(LooseCursor):
+    """The same where rows are not yet with the client when a statement has been executed."""
+
+    over = False  # all of them have been read
+
+    def _is_read(self) -> bool:
+        self.over = False
+        return self.cursor.description is None and super()._is_read()
+
+    def fetchone(self) -> Any:
+        """As the database's."""
+        if self.over:
             return None
-        row = self._cursor.fetchone()
+        row = super().fetchone()
         if row is None:
             self._read()
         return row
 
     def fetchmany(self, *args: Any, **kwargs: Any) -> Any:
         """As the database's."""
-        if self._over:
+        if self.over:
             return []
-        size = args[0] if args else kwargs.get("size", self._cursor.arraysize)
-        rows = self._cursor.fetchmany(*args, **kwargs)
+        size = args[0] if args else kwargs.get("size", self.cursor.arraysize)
+        rows = super().fetchmany(*args, **kwargs)
         if len(rows) < size:
             self._read()
         return rows
 
     def fetchall(self) -> Any:
         """As the database's."""
-        if self._over:
+        if self.over:
             return []
-        rows = self._cursor.fetchall()
+        rows = super().fetchall()
         self._read()
         return rows
 
     def __iter__(self) -> Iterator[Any]:
-        if not self._over:
-            yield from self._cursor
+        if not self.over:
+            yield from super().__iter__()
             self._read()
 
     def _read(self) -> None:
         """Note that all rows have been read."""
-        if id(self) not in self._wrapper.reading or self._lease is not self._wrapper.lease:
-            return
-        if self._name is None:
-            if not self._wrapper.buffers:
-                self.__dict__["_over"] = self._cursor.done = True
+        if id(self) in self.db.reading and self.lease is self.db.lease:
+            self.over = self.cursor.done = True
             self._let_go()
 
-    def _let_go(self) -> None:
-        self._wrapper.reading.discard(id(self))
-        self._wrapper.rest()
-
-    def close(self) -> None:
-        """As the database's."""
-        try:
-            self._cursor.close()
-        finally:
-            if self._lease is self._wrapper.lease:
-                self._let_go()
-
     def __del__(self) -> None:
-        wrapper = self.__dict__.get("_wrapper")
-        if wrapper is None or self.__dict__.get("_lease") is not wrapper.lease:
+        db = self.__dict__.get("db")
+        if db is None or self.lease is not db.lease:
             return
-        wrapper.reading.discard(id(self))
-        if wrapper.thread_ident == get_ident() and not wrapper.holds:
+        db.reading.discard(id(self))
+        if db.thread_ident == get_ident():
+            del self.cursor  # nobody else may have it
             with contextlib.suppress(Exception):
-                if self._name is None:  # else to close it takes a round trip
-                    self._cursor.close()
-                wrapper.rest()
+                db.rest()
 
-    # --------------------------------------------------------------- the others
 
-    @property
-    def connection(self) -> Any:
-        """The connection as Django's wrapper has it: the one used here may be another's by now."""
-        return self._wrapper.connection
+class _Varieties(dict[type[Any], type[Any]]):
+    """The varieties of wrappers of cursors that have a mixin."""
 
-    def __getattr__(self, name: str) -> Any:
-        value = getattr(self._cursor, name)
-        if name in _LOCAL or not callable(value):
-            return value
-        # COPY and its like: who knows how long it takes. The connection stays until `close`.
-        cursor = self._present()
-        self._wrapper.reading.add(id(self))
-        return getattr(cursor, name)
+    def __init__(self, mixin: type[LooseCursor]) -> None:
+        super().__init__()
+        self._mixin = mixin
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        setattr(self._cursor, name, value)
-        self._set[name] = value
+    def __missing__(self, wrapper: type[Any]) -> type[Any]:
+        members = {"__doc__": wrapper.__doc__}
+        made = self[wrapper] = type(wrapper.__name__, (self._mixin, wrapper), members)
+        return made
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
-    @property  # type: ignore[misc] # what `isinstance` asks; nobody sets it here
-    def __class__(self) -> Any:
-        return type(self._cursor)
+#: By whether all rows are with the client when a statement has been executed.
+LOOSE: Final = {True: _Varieties(LooseCursor), False: _Varieties(StreamingCursor)}

@@ -35,4 +35,4 @@ class StandIn:
 
     @property  # type: ignore[misc] # what `isinstance` asks; nobody sets it here
     def __class__(self) -> Any:
-        return self._wrapper.kind
+        return self._wrapper.kind()

@@ -35,7 +35,8 @@ class SessionMode(BaseDatabaseWrapper):
     _pool: Pool[Any] | None = None
     _chosen_for: tuple[Any, ...] | None = None  # the parameters that `_pool` was chosen for
     _chosen_zone: Any = None  # and the time zone; Django tells when that changes
-    _mode = "session"  # of `_pool`
+    _mode = "session"  # of `_pool`; with none, too
+    _preferred: Any = None  # the connection to be acquired if it can be had
     _lessor: Pool[Any] | None = None  # the pool that `connection` came from
     _minded = False
     # What an engine's `close` may be for `close_if_unusable_or_obsolete` to do without it: one
@@ -107,8 +108,11 @@ class SessionMode(BaseDatabaseWrapper):
             self._chosen_for = tuple(map(copied, PARAMETERS(self.settings_dict)))
             self._chosen_zone = self.timezone
             self._pool = registry.choose(self, driver, options)
-            self._mode = self._pool.options.mode if self._pool is not None else "session"
+            self._chosen()
         return self._pool
+
+    def _chosen(self) -> None:
+        """Heed what a newly chosen pool is like. For subclasses."""
 
     def wants(self, pool: Pool[Any]) -> bool:
         """Tell whether a pool is still the one for the settings, as far as is known."""
@@ -158,7 +162,7 @@ class SessionMode(BaseDatabaseWrapper):
     def _take(self, pool: Pool[Any]) -> None:
         """Acquire a connection; set it up if that has not been done."""
         try:
-            self.connection = connection = pool.acquire(None, self._preferred())
+            self.connection = connection = pool.acquire(None, self._preferred)
         except PoolTimeout as error:
             raise self._explained(error, pool) from None
         except PoolClosed:  # by a change of settings in another thread, or its `close_pool`
@@ -181,9 +185,6 @@ class SessionMode(BaseDatabaseWrapper):
             except NeedsNewSession:  # this one is closed by now; the next may be a fresh one
                 self.connection = connection = pool.acquire()
                 self._lessor = pool
-
-    def _preferred(self) -> Any:
-        """Return the connection to be acquired if it can be had; None: any."""
 
     def _explained(self, error: PoolTimeout, pool: Pool[Any]) -> PoolTimeout:
         """Name the cause if this thread itself holds what it has waited for."""

@@ -20,16 +20,17 @@ from django.db.utils import InterfaceError
 
 from carpool.errors import NoTransactions
 from carpool.shape import shape
-from carpool.wrapper.cursor import LooseCursor
+from carpool.wrapper.cursor import LOOSE
 from carpool.wrapper.raw import StandIn
 from carpool.wrapper.session import SessionMode, refuse_in_event_loop
 from carpool.wrapper.settings import PARAMETERS
-from carpool.wrapper.trail import Trail
+from carpool.wrapper.trail import Trail, reader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from carpool.pool import Pool
+    from carpool.wrapper.trail import Note
 
 logger = logging.getLogger("carpool.pool")
 
@@ -53,10 +54,13 @@ class Pooled(SessionMode):
 
     holds = 0  # reasons of ours, and of `session`, not to give the connection back
     lease: object = None  # this one; None: there is none
+    look: Callable[[str], Note | None]  # of the pool's driver
     era: object = None  # changes with `close`
-    kind: type[Any] = object  # of the database module's connections
+    _one_stand_in: StandIn | None = None
     _pinned: str | None = None  # what has been done to the session
     _sessions = 0  # blocks of `session`
+    _made_with = True  # the autocommit of the pool's connections
+    _buffers = False  # rows are all with the client when a statement has been executed
     _by_atomic = False  # the transaction is an `atomic`'s
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -74,19 +78,17 @@ class Pooled(SessionMode):
 
     def _is_loose(self) -> bool:
         """Tell whether this is one of the modes that give back sooner."""
-        if self.connection is None and self._chosen_for != PARAMETERS(self.settings_dict):
-            self._choose_again()
+        if self.connection is None:
+            if self._chosen_for != PARAMETERS(self.settings_dict):
+                self._choose_again()
+            # As session mode does, heed one that was set while the process runs.
+            kept = self._pool is None or self.settings_dict["CONN_MAX_AGE"] != 0
+            self._mode = "session" if kept else self._pool.options.mode  # type: ignore[union-attr] # see above
         return self._mode != "session"
 
     def is_resting(self) -> bool:
         """Tell whether it has begun, and holds no connection."""
         return type(self.connection) is StandIn
-
-    @property
-    def buffers(self) -> bool:
-        """Whether rows are all with the client when a statement has been executed."""
-        pool = self._pool
-        return pool is not None and pool.driver.buffers
 
     # ------------------------------------------------------------ a lease begins
 
@@ -96,58 +98,62 @@ class Pooled(SessionMode):
             refuse_in_event_loop()
         if self.connection is None:
             self._start()
-            self.connection = StandIn(self)
+            self.connection = self._stand_in()
 
-    def ensure_connection(self) -> None:
-        """As Django's: raises if there is none to be had."""
-        if not self._is_loose():
-            super().ensure_connection()
-        elif self._lessor is None:
-            self.ready()
-            self.rest()
+    def _stand_in(self) -> StandIn:
+        if self._one_stand_in is None:
+            self._one_stand_in = StandIn(self)
+        return self._one_stand_in
 
     def ready(self) -> None:
-        """Have a connection."""
+        """Have a connection. The caller holds, else it might be given back at once."""
         if self.connection is None:
             super().ensure_connection()
-        elif self._lessor is None:
-            try:
-                self._take_again()
-            except Exception:
-                with self.wrap_database_errors:
-                    raise
-
-    def _take_again(self) -> None:
-        if _get_running_loop() is not None:
-            refuse_in_event_loop()
-        if self.closed_in_transaction:
-            raise InterfaceError("connection already closed")
-        pool = self._pool
-        if self._chosen_for != PARAMETERS(self.settings_dict):
-            pool = self._choose_again()
-        if pool is None or self._mode == "session":  # by a change of settings
-            self.connection = None
-            super().ensure_connection()
             return
-        self.holds += 1
+        if self._lessor is not None:
+            return
         try:
-            self._take(pool)
-            if self.autocommit != self.settings_dict["AUTOCOMMIT"]:
-                self._switch()
-        finally:
-            self.holds -= 1
-            if self.connection is None:  # it has failed; what was begun goes on
-                self.connection = StandIn(self)
-
-    def _preferred(self) -> Any:
-        return self.trail.last
-
-    def _take(self, pool: Pool[Any]) -> None:
-        super()._take(pool)
-        if self._mode != "session":
+            if _get_running_loop() is not None:
+                refuse_in_event_loop()
+            if self.closed_in_transaction:
+                raise InterfaceError("connection already closed")  # noqa: TRY301 - told as all here
+            if self._chosen_for is None and not self._choose_on():
+                return
+            self._take(self._pool)  # type: ignore[arg-type] # there is one in these modes
             self.lease = object()
-            self.kind = type(self.connection)
             self.trail.enter(self.connection)
+            if self.autocommit != self._made_with:
+                self._switch()
+        except BaseException:
+            if self.connection is None:  # what was begun goes on
+                self.connection = self._stand_in()
+            with self.wrap_database_errors:
+                raise
+
+    def _choose_on(self) -> bool:
+        """Choose the pool again in the middle of a request; False: Django's own way it is now."""
+        if self._choose_again() is not None and self._mode != "session":
+            return True
+        self.connection = None
+        super().ensure_connection()
+        return False
+
+    def connect(self) -> None:
+        """As in session mode; what nobody holds goes back at once."""
+        loose = self._is_loose()
+        super().connect()
+        if loose:
+            self.lease = object()
+            self.trail.enter(self.connection)
+            self.rest()
+
+    def _chosen(self) -> None:
+        pool = self._pool
+        self._mode = "session" if pool is None else pool.options.mode
+        if pool is not None and self._mode != "session":
+            self._buffers = pool.driver.buffers
+            self._made_with = self.settings_dict["AUTOCOMMIT"]
+            self.look = reader(pool.driver)
 
     def _switch(self) -> None:
         """Begin the transaction that has been asked for, or leave the one of the settings."""
@@ -181,7 +187,7 @@ class Pooled(SessionMode):
     # -------------------------------------------------------------- a lease ends
 
     def rest(self) -> None:
-        """Give the connection back, unless something needs this very one."""
+        """Give the connection back, unless something needs this very one. Not in session mode."""
         pool = self._lessor
         if (
             pool is None
@@ -189,21 +195,19 @@ class Pooled(SessionMode):
             or self.in_atomic_block
             or self._pinned
             or self.reading
-            or self._mode == "session"
             or self._thread_sharing_count  # type: ignore[attr-defined] # not in the stubs
         ):
             return
-        connection, driver = self.connection, pool.driver
-        if not driver.at_rest(connection):
+        connection = self.connection
+        session = connection.session
+        if not pool.driver.at_rest(connection):
             self._restless(pool)
-            return
-        reason = driver.effect(connection)
-        if reason is None and connection.session.by_hand:
-            reason = "raw connection"
-        if reason is None:
-            self._leave()
+        elif session.effect is not None:
+            self._pin(session.effect)
+        elif session.by_hand:
+            self._pin("raw connection")
         else:
-            self._pin(reason)
+            self._leave()
 
     def _restless(self, pool: Pool[Any]) -> None:
         """See to a connection that is at something outside of `atomic`."""
@@ -218,9 +222,11 @@ class Pooled(SessionMode):
         connection, pool = self.connection, self._lessor
         assert pool is not None
         self.trail.leave(connection)
-        self.connection = StandIn(self)
+        self._preferred = connection
+        self.connection = self._one_stand_in or self._stand_in()
         self._lessor = self.lease = None
-        self.reading.clear()
+        if self.reading:
+            self.reading.clear()
         if discard:
             pool.discard(connection)
         else:
@@ -240,6 +246,10 @@ class Pooled(SessionMode):
                 extra={"pool": pool.name, "reason": reason},
             )
 
+    def kind(self) -> type[Any]:
+        """Return the class of the connection that was used last."""
+        return StandIn if self._preferred is None else type(self._preferred)
+
     def raw(self) -> Any:
         """Return the database module's connection, pinned: somebody uses it past Django."""
         self.holds += 1
@@ -258,11 +268,14 @@ class Pooled(SessionMode):
         self._forget_lease()
         if self._lessor is not None:
             super()._close()
+        elif not self.in_atomic_block:
+            self.connection = None
 
     def _forget_lease(self) -> None:
         self._pinned = self.lease = None
         self.era = object()
         self.trail = Trail()
+        self._preferred = None
         self.reading.clear()
 
     def forget_connection(self) -> None:
@@ -280,14 +293,20 @@ class Pooled(SessionMode):
     # ------------------------------------------------------------------- cursors
 
     def _cursor(self, name: str | None = None) -> Any:
-        if not self._is_loose():
+        if (self._mode == "session" or self.connection is None) and not self._is_loose():
             return super()._cursor(name)
         self.holds += 1
         try:
-            cursor = LooseCursor(self, name)
+            if self._lessor is None:
+                self.ready()
+            cursor = self._prepare_cursor(self.database_cursor(name))  # type: ignore[attr-defined] # not in the stubs
+            cursor.__class__ = LOOSE[self._buffers][type(cursor)]
+            cursor.lease, cursor.era = self.lease, self.era
+            if name is not None:
+                cursor.name = name
         finally:
             self.holds -= 1
-        return self._prepare_cursor(cursor)  # type: ignore[attr-defined] # not in the stubs
+        return cursor
 
     def database_cursor(self, name: str | None) -> Any:
         """Return a cursor of the connection's own."""
@@ -301,30 +320,25 @@ class Pooled(SessionMode):
         finally:
             session.by_hand = by_hand
 
-    def before(self, sql: object) -> None:
-        """Look at a statement that is about to be executed.
-
-        Raises NotTheSameSession if it asks for what the last one has left in another session.
-        """
-        pool = self._lessor
-        assert pool is not None
-        reason = pool.driver.looks_back(sql)
-        if reason is not None:
-            self.trail.check(reason)
+    def before(self, note: Note, sql: object) -> None:
+        """Look at a statement that is about to be executed. Raises NotTheSameSession."""
+        if note.looks_back is not None:
+            self.trail.check(note.looks_back)
             if not self._pinned:
-                self._pin(reason, sql)
+                self._pin(note.looks_back, sql)
 
-    def after(self, sql: object) -> None:
+    def after(self, note: Note | None, sql: object) -> None:
         """Pin the connection for what a statement has left behind, or give it back."""
-        pool = self._lessor
-        if pool is None:
+        if self._lessor is None:
             return
-        self.trail.executed(sql)
-        if not self._pinned:
-            reason = pool.driver.effect(self.connection)
-            if reason is not None:
-                self._pin(reason, sql)
-        self.rest()
+        self.trail.fresh = False
+        if note is not None and note.makes_keys:
+            self.trail.made_keys()
+        effect = self.connection.session.effect
+        if effect is None:
+            self.rest()
+        elif not self._pinned:
+            self._pin(effect, sql)
 
     def is_usable(self) -> bool:
         """As the engine's, of the connection held or the next one."""
@@ -388,19 +402,20 @@ class Pooled(SessionMode):
 
     def run_and_clear_commit_hooks(self) -> None:
         """As Django's; hooks may take long, so they do not hold a connection."""
-        self.rest()
+        if self._mode != "session":
+            self.rest()
         super().run_and_clear_commit_hooks()
 
     def commit(self) -> None:
         """As Django's."""
         super().commit()
-        if not self._by_atomic:  # which goes on by itself
+        if self._mode != "session" and not self._by_atomic:  # which goes on by itself
             self.rest()
 
     def rollback(self) -> None:
         """As Django's."""
         super().rollback()
-        if not self._by_atomic:
+        if self._mode != "session" and not self._by_atomic:
             self.rest()
 
     def _commit(self) -> None:
@@ -425,4 +440,5 @@ class Pooled(SessionMode):
         finally:
             self._sessions -= 1
             self.holds -= 1
-            self.rest()
+            if self._mode != "session":
+                self.rest()
