@@ -69,7 +69,7 @@ bench-async: system-packages ## what a query costs in an async view: threads, na
 	@$(BIN)/python -m benchmarks.async_queries $(ARGS)
 
 bench-streams: system-packages ## 1,000 streams of server-sent events on 10 connections
-	$(BUILD) dev streams
+	$(BUILD) dev servers
 	@$(BIN)/python -m benchmarks.streams $(ARGS)
 
 venv: ## the virtual environment that all of these use
