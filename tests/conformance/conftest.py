@@ -11,6 +11,7 @@ from django.test import override_settings
 
 from carpool import Options, Pool
 from carpool.options import MODES
+from tests.conformance.leases import connect
 from tests.conformance.registered import SUBJECTS, subject_class
 from tests.conformance.subject import ServerSubject
 
@@ -50,6 +51,7 @@ WANTED = {
         issubclass(subject, ServerSubject) and subject.own_fixture
     ),
     "django_subject": lambda subject: subject.engine,
+    "django_server_subject": lambda subject: subject.engine and issubclass(subject, ServerSubject),
     "strict_subject": lambda subject: subject.refuses_stale_cursors,
 }
 
@@ -63,6 +65,7 @@ def subject(request):
 
 server_subject = subject  # of each kind that has a server
 django_subject = subject  # of each kind that has an engine in this process
+django_server_subject = subject  # of each kind that has both
 strict_subject = subject  # of each kind whose driver sees its cursors
 
 
@@ -114,6 +117,12 @@ def use(django_databases, mode):
     for connection in handlers[-1].all(initialized_only=True) if handlers else ():
         connection.close()
         connection.close_pool()
+
+
+@pytest.fixture
+def connection(use, django_subject):
+    """Django's connection to a database with a pool of one, which is open."""
+    return connect(use, django_subject)
 
 
 @pytest.fixture

@@ -26,6 +26,10 @@ def numbers():
     return list(Note.objects.order_by("n").values_list("n", flat=True))
 
 
+def keep(n):
+    Note.objects.create(n=n)
+
+
 def one_query(_request):
     return JsonResponse(numbers(), safe=False)
 
@@ -35,7 +39,7 @@ def no_query(_request):
 
 
 def write(request):
-    Note.objects.create(n=request.GET["n"])
+    keep(request.GET["n"])
     return HttpResponse("written")
 
 
