@@ -25,11 +25,11 @@ _AFTER = r"(?![a-z0-9_$])"
 _OPENS = r'["`\]]?\s*+(?:\(|--|/\*|\#)'
 
 
-# What is about the last key made, not about the last statement.
-ABOUT_KEYS = frozenset(
+# What is about the last statement, whatever that was; all else is about the last key made.
+ABOUT_THE_LAST = frozenset(
     {
-        *("LAST_INSERT_ID", "@@identity", "@@last_insert_id", "@@insert_id"),
-        *("currval", "lastval", "U&", "last_insert_rowid"),
+        *("ROW_COUNT", "FOUND_ROWS", "SHOW WARNINGS", "SHOW ERRORS", "GET DIAGNOSTICS"),
+        *("@@warning_count", "@@error_count", "changes", "total_changes"),
     }
 )
 

@@ -28,7 +28,7 @@ class DatabaseFeatures(StockFeatures):
     connection: DatabaseWrapper
 
     @property
-    def max_query_params(self) -> Any:
+    def max_query_params(self) -> Any:  # type: ignore[override] # a number in Django 5.2
         """As Django's, which asks the connection from 6.0 on."""
         if not self.connection.is_resting():
             return super().max_query_params

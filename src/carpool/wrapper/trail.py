@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from carpool.errors import NotTheSameSession
 from carpool.known import known
-from carpool.looking import ABOUT_KEYS
+from carpool.looking import ABOUT_THE_LAST
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,7 +64,7 @@ class Trail:
 
     def check(self, reason: str) -> None:
         """Raise NotTheSameSession if what a statement looks back at is not in this session."""
-        if self._adrift if reason in ABOUT_KEYS else self.fresh:
+        if self.fresh if reason in ABOUT_THE_LAST else self._adrift:
             raise NotTheSameSession(
                 f"{reason} asks for what an earlier statement has left in its session, which is "
                 "not the one at hand, or has been used by others since. Put both statements into "

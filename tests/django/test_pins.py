@@ -1,0 +1,178 @@
+"""What keeps a connection in transaction mode, and who hears of it."""
+
+import logging
+
+import pytest
+from django.db import connection as default
+from django.db import connections, transaction
+
+import carpool
+from tests.probing import run, value
+
+MODE = {"mode": "transaction", "max_size": 1, "timeout": 1}
+
+
+@pytest.fixture
+def connection(use):
+    return use(MODE)
+
+
+@pytest.fixture
+def told(caplog):
+    """Return what carpool has logged at INFO of pins."""
+    caplog.set_level(logging.INFO, "carpool.pool")
+    return lambda: [each.getMessage() for each in caplog.records if "pins" in each.getMessage()]
+
+
+def test_the_first_of_each_kind_is_told_with_its_shape(connection, told):
+    for _ in range(2):
+        run(connection, "SELECT set_config('app.user', %s, false)", ["secret"])
+        run(connection, "SELECT pg_advisory_lock(4711)")
+        connection.close()
+        run(connection, "SELECT pg_advisory_lock(4712)")
+        connection.close()
+    shapes = [each.partition("request ends: ")[2] for each in told()]
+    assert shapes == ["SELECT set_config(?, %s, false)", "SELECT pg_advisory_lock(?)"]
+    assert not any("secret" in each or "471" in each for each in told())
+
+
+def test_they_are_counted_by_reason(connection):
+    for _ in range(3):
+        run(connection, "SET work_mem = '77MB'")
+        run(connection, "SELECT pg_advisory_lock(1)")  # it is pinned already
+        connection.close()
+    stats = connection.pool.get_stats()
+    assert (stats["pins"], stats["pinned_SET"]) == (3, 3)
+
+
+def test_the_connection_tells_why(connection):
+    assert connection.pinned is None
+    assert value(connection, "SELECT 1") == 1
+    assert connection.pinned is None
+    run(connection, "CREATE TEMPORARY TABLE mine (n integer)")
+    assert connection.pinned == "temporary table"
+    run(connection, "DROP TABLE mine")
+    assert connection.pinned == "temporary table"  # until the request ends
+    connection.close()
+    assert connection.pinned is None
+
+
+@pytest.mark.parametrize(
+    "local",
+    [
+        "SET LOCAL work_mem = '77MB'",
+        "SELECT pg_advisory_xact_lock(1)",
+        "SELECT set_config('work_mem', '77MB', true)",
+        "CREATE TEMPORARY TABLE mine (n integer, m numeric(10, 2)) ON COMMIT DROP",
+        "CREATE TEMP TABLE mine ON COMMIT DROP AS SELECT 1 AS n",
+    ],
+)
+def test_what_ends_with_the_transaction_does_not_pin(connection, local, in_thread):
+    with transaction.atomic():
+        run(connection, local)
+    assert connection.pinned is None
+    assert in_thread(lambda: value(default, "SELECT 1")) == 1
+
+
+def test_session_mode_knows_no_pins(use):
+    connection = use({"max_size": 1})
+    run(connection, "SET work_mem = '77MB'")
+    assert connection.pinned is None
+
+
+# ---------------------------------------------------------------------- on purpose
+
+
+def sessions_of(connection, times=2):
+    return {value(connection, "SELECT pg_backend_pid()") for _ in range(times)}
+
+
+def busy(in_thread):
+    """Tell whether the pool has nothing for another thread."""
+    try:
+        in_thread(lambda: value(default, "SELECT 1"))
+    except carpool.PoolTimeout:
+        return True
+    return False
+
+
+def test_session_keeps_the_connection_for_a_block(use, in_thread):
+    connection = use({**MODE, "timeout": 0.05})
+    value(connection, "SELECT 1")
+    with carpool.session():
+        value(connection, "SELECT 1")
+        assert connection.pinned == "carpool.session()"
+        assert busy(in_thread)
+        with carpool.session("default"):
+            value(connection, "SELECT 1")
+        assert busy(in_thread)
+    assert connection.pinned is None
+    assert not busy(in_thread)
+    assert connection.pool.get_stats()["pinned_carpool.session()"] == 2
+
+
+def test_session_takes_none_before_the_first_statement(use, in_thread):
+    connection = use({**MODE, "timeout": 0.05})
+    value(connection, "SELECT 1")
+    with carpool.session():
+        assert not busy(in_thread)
+
+
+def test_session_as_a_decorator(connection, in_thread):
+    @carpool.session()
+    def report(depth=1):
+        """Return what it returns."""
+        if depth:
+            report(depth - 1)
+        assert connection.pinned == "carpool.session()"
+        return sessions_of(connection)
+
+    assert len(report()) == 1
+    assert connection.pinned is None
+    assert report.__doc__ == "Return what it returns."
+
+
+def test_session_ends_with_an_exception(connection):
+    with pytest.raises(ZeroDivisionError), carpool.session():
+        raise ZeroDivisionError
+    assert connection.pinned is None
+
+
+def test_session_refuses_asynchronous_functions():
+    async def report():
+        """Run statements in another thread."""
+
+    with pytest.raises(TypeError, match=r"report is asynchronous.*sync_to_async"):
+        carpool.session()(report)
+
+
+@pytest.mark.parametrize("pool", [True, False])
+def test_session_changes_nothing_elsewhere(use, pool):
+    connection = use(pool)
+    with carpool.session():
+        assert value(connection, "SELECT 1") == 1
+    assert connection.pinned is None
+
+
+# -------------------------------------------------- one thread, two connections
+
+
+def test_a_thread_that_holds_what_it_waits_for_is_told(django_databases, database):
+    """Two aliases with equal parameters share a pool."""
+    entry = database.django(ENGINE="carpool.postgresql")
+    pool = {"pool": {**MODE, "timeout": 0.1, "mode": "transaction"}}
+    both = {name: {**entry, "OPTIONS": pool} for name in ("default", "other")}
+    django_databases(**both)
+    try:
+        value(connections["default"], "SELECT 1")
+        with transaction.atomic():
+            value(connections["default"], "SELECT 1")
+            with pytest.raises(carpool.PoolTimeout) as caught:
+                value(connections["other"], "SELECT 1")
+        text = str(caught.value)
+        assert "This thread holds 1 of them itself, by the alias 'default' (in atomic)" in text
+        assert "one more by the alias 'other'" in text
+        assert value(connections["other"], "SELECT 1") == 1
+    finally:
+        connections["default"].close_pool()
+        connections.close_all()
