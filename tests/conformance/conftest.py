@@ -50,7 +50,7 @@ WANTED = {
     "own_server_subject": lambda subject: (
         issubclass(subject, ServerSubject) and subject.own_fixture
     ),
-    "django_subject": lambda subject: subject.engine,
+    "lasting_subject": lambda subject: subject.engine,
     "django_server_subject": lambda subject: subject.engine and issubclass(subject, ServerSubject),
     "strict_subject": lambda subject: subject.refuses_stale_cursors,
 }
@@ -64,9 +64,23 @@ def subject(request):
 
 
 server_subject = subject  # of each kind that has a server
-django_subject = subject  # of each kind that has an engine in this process
-django_server_subject = subject  # of each kind that has both
+django_server_subject = subject  # of each kind that has an engine in this process, and a server
 strict_subject = subject  # of each kind whose driver sees its cursors
+
+
+@pytest.fixture(scope="module")
+def lasting_subject(request):
+    """A database of each kind that has an engine in this process; one for all tests of a file."""
+    with subject_class(request.param).fresh(request) as subject:
+        yield subject
+
+
+@pytest.fixture
+def django_subject(lasting_subject):
+    """The same, as if it were new: there are no notes and no sessions."""
+    lasting_subject.wait_for_sessions(0)
+    lasting_subject.ask("DELETE FROM note")
+    return lasting_subject
 
 
 @pytest.fixture

@@ -99,6 +99,7 @@ def last_key(connection, django_subject):
         "mysql": ("id integer AUTO_INCREMENT PRIMARY KEY", "SELECT LAST_INSERT_ID()"),
         "sqlite": ("id integer PRIMARY KEY AUTOINCREMENT", "SELECT last_insert_rowid()"),
     }[connection.vendor]
+    django_subject.ask("DROP TABLE IF EXISTS numbered")
     django_subject.ask(f"CREATE TABLE numbered ({made}, n integer)")
     return asked
 

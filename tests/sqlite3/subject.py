@@ -45,7 +45,7 @@ class SQLite(Subject):
     @classmethod
     @contextmanager
     def fresh(cls, request):
-        yield cls(request.getfixturevalue("tmp_path") / "shop.db")
+        yield cls(request.getfixturevalue("tmp_path_factory").mktemp("shop") / "shop.db")
 
     def recipe(self):
         return "carpool.sqlite3.driver:SQLiteDriver", {
