@@ -82,6 +82,21 @@ def test_begin_by_a_cursor_that_is_used_on(connection, django_subject):
         assert committed(django_subject) == 1
 
 
+def test_begin_by_hand_in_a_session_that_is_held(connection, django_subject):
+    with carpool.session():
+        with refused:
+            run(connection, "BEGIN")
+        keep(1)
+        assert committed(django_subject) == 1
+    run(connection, next(iter(django_subject.leaks.values())).plant)
+    assert connection.pinned
+    with refused:
+        run(connection, "BEGIN")
+    keep(2)
+    connection.close()
+    assert committed(django_subject) == 2
+
+
 def test_what_opens_a_transaction_within_django(connection, django_subject):
     """Some calls of the ORM are transactions of several statements."""
     with refused:

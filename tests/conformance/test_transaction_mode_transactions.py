@@ -6,6 +6,7 @@ from contextlib import suppress
 import pytest
 from django.db import DatabaseError, OperationalError, transaction
 
+import carpool
 from tests.conformance.asking import run
 from tests.conformance.leases import committed, connect, is_free
 from tests.conformance.site import Note, get, keep, numbers
@@ -185,6 +186,24 @@ def test_the_server_ends_the_session_within_atomic(use, django_server_subject):
     assert is_free()
     keep(3)
     assert committed(django_server_subject) == 1
+
+
+def test_atomic_whose_first_statement_gets_no_connection(use, django_subject):
+    connection = connect(use, django_subject, timeout=0.05)
+    pool = connection.pool
+    others = pool.acquire()
+    with pytest.raises(carpool.PoolTimeout), transaction.atomic():
+        keep(1)
+    assert transaction.get_autocommit()
+    with transaction.atomic():
+        with pytest.raises(carpool.PoolTimeout):
+            run(connection, "INSERT INTO note VALUES (2)")
+        pool.release(others)
+        del others
+        run(connection, "INSERT INTO note VALUES (3)")
+        assert committed(django_subject) == 0
+    assert is_free()
+    assert numbers() == [3]
 
 
 def test_manual_transactions(connection, django_subject):
