@@ -34,7 +34,7 @@ def all_at_once(site):
 
 
 class Promises:
-    """Needs the fixture `site`, a running server."""
+    """What holds of pages and tasks. Needs the fixture `site`, a running server."""
 
     def test_a_request_reads_what_it_wrote(self, site):
         wanted = tokens(40)
@@ -64,13 +64,17 @@ class Promises:
         assert statuses == ({500} if bad == "fail" else {200})
         all_at_once(site)
         site.shown.wait_until_nothing_is_open()
-        if bad != "leave_iterator":
+        if bad != "leave-iterator":
             assert not set(wanted) & set(site.shown.tokens())
 
     def test_threads_that_never_close_cost_no_slot(self, site):
         for each in tokens(2 * site.kind.slots):
             assert site.answer("in-thread", token=each)["after"] == [each]
         all_at_once(site)
+
+
+class WebPromises(Promises):
+    """The same and what holds of streams."""
 
     def test_a_stream(self, site):
         wanted = token()

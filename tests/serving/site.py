@@ -2,7 +2,6 @@
 
 import itertools
 import os
-import threading
 
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
@@ -20,15 +19,6 @@ def ready(request):
     return HttpResponse(os.getpid())
 
 
-def in_thread(token):
-    """Do the work in a thread of its own, which never calls `close`."""
-    answers = []
-    thread = threading.Thread(target=lambda: answers.append(work.write(token)))
-    thread.start()
-    thread.join()
-    return answers[0]
-
-
 def events(token, count):
     """Yield server-sent events, each from a query of its own: so many, or without end."""
     work.Token.objects.create(text=token)
@@ -44,11 +34,7 @@ def stream(request):
 
 urlpatterns = [
     path("ready", ready),
-    path("write", page(work.write)),
-    path("write-at-gate", page(work.write_at_gate)),
-    path("leave-marks", page(work.leave_marks)),
-    path("in-thread", page(in_thread)),
     path("stream", stream),
-    *(path(f"bad/{name}", page(bad)) for name, bad in work.BAD.items()),
+    *(path(name, page(function)) for name, function in work.PAGES.items()),
     *(path(f"async/{each.__name__}", each) for each in coroutines.PAGES),
 ]

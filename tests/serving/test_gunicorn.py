@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.serving.promises import Promises
+from tests.serving.promises import WebPromises
 from tests.serving.server import Kind, Site, module
 
 
@@ -40,5 +40,5 @@ def site(request, run_kind):
         yield site
 
 
-class TestPromises(Promises):
+class TestPromises(WebPromises):
     pass

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.serving.promises import Promises, all_at_once
+from tests.serving.promises import WebPromises, all_at_once
 from tests.serving.server import Kind, Site, module
 
 RUNSERVER = module("django", "runserver", "--skip-checks", "127.0.0.1:{port}")
@@ -14,7 +14,7 @@ def site(run_kind):
         yield site
 
 
-class TestPromises(Promises):
+class TestPromises(WebPromises):
     pass
 
 

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests.probing import eventually
-from tests.serving.promises import Promises, all_at_once, token, tokens
+from tests.serving.promises import WebPromises, all_at_once, token, tokens
 from tests.serving.server import Kind, Site, module
 
 KIND = Kind(
@@ -21,7 +21,7 @@ def site(run_kind):
         yield site
 
 
-class TestPromises(Promises):
+class TestPromises(WebPromises):
     """The pages that are no coroutines, and the streams, which are."""
 
 

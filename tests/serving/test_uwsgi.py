@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from support.servers import NotInstalled
-from tests.serving.promises import Promises
+from tests.serving.promises import WebPromises
 from tests.serving.server import Kind, Site
 
 
@@ -48,5 +48,5 @@ def site(request, run_kind):
         yield site
 
 
-class TestPromises(Promises):
+class TestPromises(WebPromises):
     pass

@@ -1,6 +1,7 @@
 """What requests, tasks, threads and processes alike do with the database, well and badly."""
 
 import os
+import threading
 from contextlib import suppress
 
 from django.db import Error, connection, transaction
@@ -65,6 +66,15 @@ def leave_marks(token):
     return {"before": before or None, "after": after, "locked": locked, "table": table}
 
 
+def in_thread(token):
+    """Do the work in a thread of its own, which never calls `close`."""
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append(write(token)))
+    thread.start()
+    thread.join()
+    return answers[0]
+
+
 # Badly --------------------------------------------------------------------------------------------
 
 
@@ -109,9 +119,17 @@ def break_transaction(token):
 
 
 BAD = {
-    each.__name__: each
-    for each in (
-        *(fail, leave_transaction, begin_by_hand, leave_iterator, lose_session),
-        break_transaction,
-    )
+    "fail": fail,
+    "leave-transaction": leave_transaction,
+    "begin-by-hand": begin_by_hand,
+    "leave-iterator": leave_iterator,
+    "lose-session": lose_session,
+    "break-transaction": break_transaction,
+}
+PAGES = {
+    "write": write,
+    "write-at-gate": write_at_gate,
+    "leave-marks": leave_marks,
+    "in-thread": in_thread,
+    **{f"bad/{name}": bad for name, bad in BAD.items()},
 }
