@@ -1,8 +1,9 @@
 """Pooling through Django: one process for each way of it, and its side of the conversation.
 
-    python -m benchmarks.django_peer SETTINGS QUERY    SETTINGS: an entry of DATABASES, as JSON
+    python -m benchmarks.django_peer SETTINGS QUERY TIMES
 
-reads one JSON object per line (a `Load`, or {} to count calls) and answers each with one line.
+SETTINGS is an entry of DATABASES, as JSON; TIMES says how often a request runs the query. It reads
+one JSON object per line (a `Load`, or {} to count calls) and answers each with one line.
 """
 
 from __future__ import annotations
@@ -25,10 +26,13 @@ SELECT_1 = "SELECT 1"
 class DjangoProcess:
     """A process with Django and one way to pool; measures when asked, idle meanwhile."""
 
-    def __init__(self, name: str, database: dict[str, Any], query: str = SELECT_1) -> None:
+    def __init__(
+        self, name: str, database: dict[str, Any], query: str = SELECT_1, times: int = 1
+    ) -> None:
         self.name = name
+        arguments = (json.dumps(database), query, str(times))
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.django_peer", json.dumps(database), query],
+            [sys.executable, "-m", "benchmarks.django_peer", *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -85,8 +89,18 @@ def ways(database: dict[str, Any], size: int) -> dict[str, dict[str, Any]]:
     }
 
 
-def cycle(database: dict[str, Any], query: str) -> measure.Cycle:
-    """Set Django up; the cycle is a view's cursor, and what the end of the request does."""
+def modes(backend: str, database: dict[str, Any], size: int) -> dict[str, dict[str, Any]]:
+    """Return the entries of DATABASES to compare carpool's modes, by mode."""
+    pool = {"min_size": size, "max_size": size}
+    engine = database | {"ENGINE": f"carpool.{backend}"}
+    return {
+        mode: engine | {"OPTIONS": {"pool": pool | {"mode": mode}}}
+        for mode in ("session", "transaction")
+    }
+
+
+def cycle(database: dict[str, Any], query: str, times: int) -> measure.Cycle:
+    """Set Django up; the cycle is a view's cursors, and what the end of the request does."""
     import django  # noqa: PLC0415 - only the process that runs it needs it
     from django.conf import settings  # noqa: PLC0415 - see above
 
@@ -99,7 +113,12 @@ def cycle(database: dict[str, Any], query: str) -> measure.Cycle:
 
     def use(cursor: Any) -> None:
         cursor.execute(query)
-        cursor.fetchone()
+        cursor.fetchall()
+        for _ in range(times - 1):  # as the ORM does
+            cursor.close()
+            cursor = connection.cursor()
+            cursor.execute(query)
+            cursor.fetchall()
 
     def give(cursor: Any) -> None:
         cursor.close()
@@ -111,10 +130,10 @@ def cycle(database: dict[str, Any], query: str) -> measure.Cycle:
     return measure.Cycle(take, use, give, leave)
 
 
-def main(database: str, query: str) -> None:
+def main(database: str, query: str, times: str) -> None:
     """Answer until the input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the end of the input is what ends us
-    measured = cycle(json.loads(database), query)
+    measured = cycle(json.loads(database), query, int(times))
     gc.freeze()
     for line in sys.stdin:
         load = json.loads(line)

@@ -72,7 +72,7 @@ def parse() -> argparse.Namespace:
 def show(measured: dict[str, Results], arguments: argparse.Namespace, cores: float) -> None:
     """Print the tables and what is needed to judge them."""
     for key, results in measured.items():
-        table = report.by_database if key == "databases" else report.section
+        table = {"databases": report.by_database, "modes": report.by_mode}.get(key, report.section)
         print("", *table(SECTIONS[key], results), sep="\n")
     print("", *report.calls(measured), sep="\n")
     if goals := list(report.goals(measured)):

@@ -15,6 +15,7 @@ from benchmarks.sections import (
     SATURATED,
     SECTIONS,
     SIZE,
+    STATEMENTS,
     THREADS,
 )
 
@@ -34,6 +35,7 @@ GOALS = [
     ("django", ONE_QUERY, PERSISTENT, 1.0),
 ]
 LEAST_SHARE = 0.9
+MODES_MORE = 10  # microseconds
 
 NOTES = f"""\
 Nanoseconds for one acquire and release (and the query, if any), over all threads together: medians
@@ -76,6 +78,35 @@ def by_database(section: Section, results: Results) -> Iterator[str]:
     yield from ["", *table(BY_DATABASE, lines)]
 
 
+def by_mode(section: Section, results: Results) -> Iterator[str]:
+    """Return the lines of the table that puts the modes side by side."""
+    yield f"== {section.title}"
+    [samples] = results.samples.values()
+    lines = [
+        [database, *(f"{median(each):,.1f}" for each in _of_a_statement(samples, database))]
+        for database in DATABASES
+    ]
+    yield from ["", *table(BY_MODE, lines)]
+
+
+def _of_a_statement(samples: dict[str, list[Sample]], database: str) -> Iterator[list[float]]:
+    """Yield microseconds, by round: in each mode, and what one costs more than the other."""
+    walls = [
+        [each.wall / STATEMENTS / 1000 for each in samples[f"{database}: {mode}"]]
+        for mode in ("session", "transaction")
+    ]
+    more = [other - one for one, other in zip(*walls, strict=True)]
+    yield from [*walls, more, [min(more)], [max(more)]]
+
+
+BY_MODE = [
+    ("1 statement", "microseconds"),
+    ("session", "mode"),
+    ("transaction", "mode"),
+    ("more", ""),
+    ("", "lowest"),
+    ("", "highest"),
+]
 WAYS = [EVERY_TIME, PERSISTENT, CARPOOL]
 BY_DATABASE = [
     ("1 thread, 1 query", "microseconds"),
@@ -135,6 +166,12 @@ def goals(measured: dict[str, Results]) -> Iterator[str]:
             value = ratio(measured[key].samples[label], CARPOOL, reference)
             what = f"{key}, {label}: of {reference}'s time, at most {most:g}"
             yield f"{verdict(value <= most)}  {value:.2f}  {what}"
+    if "modes" in measured:
+        [samples] = measured["modes"].samples.values()
+        for database in DATABASES:
+            *_, more, _, _ = _of_a_statement(samples, database)
+            what = f"modes, {database}: microseconds more for a statement, at most {MODES_MORE}"
+            yield f"{verdict(median(more) <= MODES_MORE)}  {median(more):.1f}  {what}"
     if "fairness" in measured:
         value = median(one.share for one in measured["fairness"].samples[SATURATED][CARPOOL])
         what = f"fairness, {SATURATED}: least / most served, at least {LEAST_SHARE:g}"

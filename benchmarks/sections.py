@@ -1,4 +1,4 @@
-"""What is measured: five sections, each with its peers, its loads and what it compares with."""
+"""What is measured: six sections, each with its peers, its loads and what it compares with."""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from benchmarks import libraries
-from benchmarks.django_peer import PERSISTENT, SELECT_1, DjangoProcess, plain_ways, ways
+from benchmarks.django_peer import (
+    PERSISTENT,
+    SELECT_1,
+    DjangoProcess,
+    modes,
+    plain_ways,
+    ways,
+)
 from benchmarks.libraries import CARPOOL, PSYCOPG_POOL, SQLALCHEMY
 from benchmarks.measure import BATCH, Load, Sample
 from benchmarks.places import FIRST_TABLE
@@ -18,6 +25,7 @@ if TYPE_CHECKING:
     from benchmarks.places import Places
 
 SIZE, SCARCE = 4, 2  # connections of a pool
+STATEMENTS = 20  # of a request, to compare modes
 THREADS = 8
 
 
@@ -114,6 +122,12 @@ def _databases(places: Places) -> Iterable[Peer]:
             yield DjangoProcess(f"{database}: {name}", way, query)
 
 
+def _modes(places: Places) -> Iterable[Peer]:
+    for database, (backend, query) in DATABASES.items():
+        for mode, entry in modes(backend, places.django(backend), SIZE).items():
+            yield DjangoProcess(f"{database}: {mode}", entry, query, STATEMENTS)
+
+
 def _scarce(places: Places) -> Iterable[Peer]:
     plain = (CARPOOL, PSYCOPG_POOL, SQLALCHEMY)
     return libraries.real_pools(places.postgresql.params, SCARCE, plain)
@@ -150,6 +164,12 @@ SECTIONS = {
     "django": Section("Through Django", _django, WITHOUT | WITH, (PERSISTENT,)),
     "databases": Section(
         "What a request with one query pays, by database", _databases, {ONE_QUERY: (1, True)}, ()
+    ),
+    "modes": Section(
+        f"What a statement pays by mode, as one of {STATEMENTS} of a request outside transactions",
+        _modes,
+        {f"{STATEMENTS} statements": (1, True)},
+        (),
     ),
     "fairness": Section(
         "Fairness under saturation",

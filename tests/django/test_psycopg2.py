@@ -2,7 +2,7 @@
 
 from tests.probing import pytest_with
 
-FILES = ["requests", "transactions", "settings", "signals", "threads"]
+FILES = ["requests", "transactions", "settings", "signals", "threads", "pins", "which_mode"]
 
 
 def test_psycopg2():

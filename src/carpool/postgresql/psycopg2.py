@@ -190,7 +190,7 @@ class Psycopg2Driver(PostgreSQLDriver[Connection]):
     """Opens and cleans psycopg 2 connections; see `PsycopgDriver` for the arguments."""
 
     operational_error = psycopg2.OperationalError
-    buffers = True
+    buffers = False  # a cursor whose connection is closed gives no rows
 
     def __init__(
         self,

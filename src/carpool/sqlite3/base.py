@@ -30,9 +30,7 @@ class DatabaseFeatures(StockFeatures):
     @property
     def max_query_params(self) -> Any:  # type: ignore[override] # a number in Django 5.2
         """As Django's, which asks the connection from 6.0 on."""
-        if not self.connection.is_resting():
-            return super().max_query_params
-        with self.connection.cursor():
+        with self.connection.cursor():  # so there is a connection to be asked
             return super().max_query_params
 
 

@@ -6,6 +6,7 @@ import contextlib
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final
 
+from django.apps import apps
 from django.db.backends.utils import CursorWrapper
 
 from carpool.errors import StaleCursorError
@@ -36,6 +37,10 @@ class LooseCursor(CursorWrapper):
     lease: object  # the one that `cursor` belongs to
     era: object  # of Django's connection, which ends with its `close`
     name: str | None = None  # of a server-side cursor
+
+    def __init__(self, cursor: Any, db: Pooled) -> None:
+        self.cursor, self.db = cursor, db
+        self.lease, self.era = db.lease, db.era
 
     def _present(self) -> None:
         """Have a cursor of the present lease, or of a new one.
@@ -73,7 +78,11 @@ class LooseCursor(CursorWrapper):
             note = db.look(sql if type(sql) is str else str(sql))
             if note is not None:
                 db.before(note, sql)
-            answer = super()._execute_with_wrappers(sql, params, many, executor)  # type: ignore[misc] # the stubs leave it out
+            if db.execute_wrappers:
+                answer = super()._execute_with_wrappers(sql, params, many, executor)  # type: ignore[misc] # the stubs leave it out
+            else:
+                answer = executor(sql, params)
+            db.trail.fresh = False
             if self._is_read():
                 db.reading.discard(id(self))
             else:
@@ -83,8 +92,23 @@ class LooseCursor(CursorWrapper):
             self._let_go()
             raise
         db.holds -= 1
-        db.after(note, sql)
+        if note is None and db.connection.session.effect is None:
+            db.rest()
+        else:
+            db.after(note, sql)
         return answer
+
+    def _execute(self, sql: Any, params: Any, *more: Any) -> Any:
+        db = self.db
+        if db.needs_rollback or not apps.ready:
+            return super()._execute(sql, params, *more)  # type: ignore[misc] # which raises, or warns
+        try:
+            if params is None:
+                return self.cursor.execute(sql)
+            return self.cursor.execute(sql, params)
+        except Exception:
+            with db.wrap_database_errors:
+                raise
 
     def callproc(self, procname: Any, *args: Any, **kwargs: Any) -> Any:
         """As Django's; a procedure may do anything."""
@@ -247,4 +271,6 @@ class _Varieties(dict[type[Any], type[Any]]):
 
 
 #: By whether all rows are with the client when a statement has been executed.
-LOOSE: Final = {True: _Varieties(LooseCursor), False: _Varieties(StreamingCursor)}
+PLAIN: Final = {True: LooseCursor, False: StreamingCursor}
+#: The same for other wrappers of cursors than Django's plain one.
+LOOSE: Final = {buffers: _Varieties(mixin) for buffers, mixin in PLAIN.items()}

@@ -13,14 +13,15 @@ from __future__ import annotations
 import contextlib
 import logging
 from asyncio import _get_running_loop
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import debug_transaction
 from django.db.utils import InterfaceError
 
 from carpool.errors import NoTransactions
 from carpool.shape import shape
-from carpool.wrapper.cursor import LOOSE
+from carpool.wrapper.cursor import LOOSE, PLAIN
 from carpool.wrapper.raw import StandIn
 from carpool.wrapper.session import SessionMode, refuse_in_event_loop
 from carpool.wrapper.settings import PARAMETERS
@@ -59,9 +60,14 @@ class Pooled(SessionMode):
     _one_stand_in: StandIn | None = None
     _pinned: str | None = None  # what has been done to the session
     _sessions = 0  # blocks of `session`
+    _makes_plain_cursors: ClassVar[bool]  # no subclass has an idea of its own
     _made_with = True  # the autocommit of the pool's connections
     _buffers = False  # rows are all with the client when a statement has been executed
     _by_atomic = False  # the transaction is an `atomic`'s
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._makes_plain_cursors = cls.make_cursor is BaseDatabaseWrapper.make_cursor
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -120,8 +126,7 @@ class Pooled(SessionMode):
             if self._chosen_for is None and not self._choose_on():
                 return
             self._take(self._pool)  # type: ignore[arg-type] # there is one in these modes
-            self.lease = object()
-            self.trail.enter(self.connection)
+            self._enter()
             if self.autocommit != self._made_with:
                 self._switch()
         except BaseException:
@@ -143,9 +148,13 @@ class Pooled(SessionMode):
         loose = self._is_loose()
         super().connect()
         if loose:
-            self.lease = object()
-            self.trail.enter(self.connection)
+            self._enter()
             self.rest()
+
+    def _enter(self) -> None:
+        self.lease = object()
+        self.connection.session.by_hand = False  # by the option `check`, say
+        self.trail.enter(self.connection)
 
     def _chosen(self) -> None:
         pool = self._pool
@@ -200,21 +209,22 @@ class Pooled(SessionMode):
             return
         connection = self.connection
         session = connection.session
-        if not pool.driver.at_rest(connection):
-            self._restless(pool)
-        elif session.effect is not None:
-            self._pin(session.effect)
-        elif session.by_hand:
-            self._pin("raw connection")
-        else:
+        if session.effect is None and not session.by_hand and pool.driver.at_rest(connection):
             self._leave()
+        else:
+            self._stay(pool)
 
-    def _restless(self, pool: Pool[Any]) -> None:
-        """See to a connection that is at something outside of `atomic`."""
-        if self._mode == "statement" and pool.driver.in_transaction(self.connection):
+    def _stay(self, pool: Pool[Any]) -> None:
+        """See to a connection that cannot be given back as it is."""
+        connection = self.connection
+        if self._mode == "statement" and pool.driver.in_transaction(connection):
             self._leave()  # and the pool rolls back
             raise self._no_transactions()
-        if self.autocommit and pool.driver.broken(self.connection):
+        if connection.session.effect is not None:
+            self._pin(connection.session.effect)
+        elif connection.session.by_hand:
+            self._pin("raw connection")
+        elif self.autocommit and pool.driver.broken(connection):
             self._leave()  # the next statement gets another
 
     def _leave(self, *, discard: bool = False) -> None:
@@ -299,9 +309,15 @@ class Pooled(SessionMode):
         try:
             if self._lessor is None:
                 self.ready()
-            cursor = self._prepare_cursor(self.database_cursor(name))  # type: ignore[attr-defined] # not in the stubs
-            cursor.__class__ = LOOSE[self._buffers][type(cursor)]
-            cursor.lease, cursor.era = self.lease, self.era
+            cursor = self.database_cursor(name)
+            # What `_prepare_cursor` comes to, in most cases.
+            if self.queries_logged or not self._makes_plain_cursors:
+                cursor = self._prepare_cursor(cursor)  # type: ignore[attr-defined] # not in the stubs
+                cursor.__class__ = LOOSE[self._buffers][type(cursor)]
+                cursor.lease, cursor.era = self.lease, self.era
+            else:
+                self.validate_thread_sharing()
+                cursor = PLAIN[self._buffers](cursor, self)
             if name is not None:
                 cursor.name = name
         finally:
@@ -328,17 +344,15 @@ class Pooled(SessionMode):
                 self._pin(note.looks_back, sql)
 
     def after(self, note: Note | None, sql: object) -> None:
-        """Pin the connection for what a statement has left behind, or give it back."""
+        """Take note of an executed statement, which may have left something behind."""
         if self._lessor is None:
             return
-        self.trail.fresh = False
         if note is not None and note.makes_keys:
             self.trail.made_keys()
         effect = self.connection.session.effect
-        if effect is None:
-            self.rest()
-        elif not self._pinned:
+        if effect is not None and not self._pinned:
             self._pin(effect, sql)
+        self.rest()
 
     def is_usable(self) -> bool:
         """As the engine's, of the connection held or the next one."""
