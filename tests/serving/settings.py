@@ -3,14 +3,15 @@
 import json
 import os
 
-import watched  # noqa: F401 - a file that a test changes, for `runserver` to reload
-
 PARAMS = json.loads(os.environ["PARAMS"])
 DATABASES = {"default": PARAMS["database"]}
 if PARAMS["database"]["ENGINE"] == "carpool.mysql":
     import pymysql
 
     pymysql.install_as_MySQLdb()
+
+if "FOLDER" in os.environ:
+    import watched  # noqa: F401 - a file that a test changes, for `runserver` to reload
 
 SECRET_KEY = "nothing to hide"
 ALLOWED_HOSTS = ["*"]

@@ -92,7 +92,7 @@ class LooseCursor(CursorWrapper):
             self._let_go()
             raise
         db.holds -= 1
-        if note is None and db.connection.session.effect is None:
+        if note is None and db.may_begin and db.connection.session.effect is None:
             db.rest()
         else:
             db.after(note, sql)

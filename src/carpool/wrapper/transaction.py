@@ -60,6 +60,7 @@ class Pooled(SessionMode):
     _one_stand_in: StandIn | None = None
     _pinned: str | None = None  # what has been done to the session
     _sessions = 0  # blocks of `session`
+    may_begin = True  # a transaction
     _makes_plain_cursors: ClassVar[bool]  # no subclass has an idea of its own
     _made_with = True  # the autocommit of the pool's connections
     _buffers = False  # rows are all with the client when a statement has been executed
@@ -90,6 +91,7 @@ class Pooled(SessionMode):
             # As session mode does, heed one that was set while the process runs.
             kept = self._pool is None or self.settings_dict["CONN_MAX_AGE"] != 0
             self._mode = "session" if kept else self._pool.options.mode  # type: ignore[union-attr] # see above
+            self.may_begin = self._mode != "statement"
         return self._mode != "session"
 
     def is_resting(self) -> bool:
@@ -217,9 +219,6 @@ class Pooled(SessionMode):
     def _stay(self, pool: Pool[Any]) -> None:
         """See to a connection that cannot be given back as it is."""
         connection = self.connection
-        if self._mode == "statement" and pool.driver.in_transaction(connection):
-            self._leave()  # and the pool rolls back
-            raise self._no_transactions()
         if connection.session.effect is not None:
             self._pin(connection.session.effect)
         elif connection.session.by_hand:
@@ -344,9 +343,18 @@ class Pooled(SessionMode):
                 self._pin(note.looks_back, sql)
 
     def after(self, note: Note | None, sql: object) -> None:
-        """Take note of an executed statement, which may have left something behind."""
-        if self._lessor is None:
+        """Take note of an executed statement, which may have left something behind.
+
+        Raises NoTransactions in statement mode, with the transaction rolled back.
+        """
+        pool = self._lessor
+        if pool is None:
             return
+        if self._mode == "statement" and pool.driver.in_transaction(self.connection):
+            with contextlib.closing(self.database_cursor(None)) as cursor:
+                cursor.execute("ROLLBACK")
+            self.rest()
+            raise self._no_transactions()
         if note is not None and note.makes_keys:
             self.trail.made_keys()
         effect = self.connection.session.effect
