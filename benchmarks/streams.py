@@ -205,6 +205,8 @@ def report(tally: Tally, watched: Watched, arguments: argparse.Namespace) -> Ite
         f"sessions  at most {max(watched.sessions)} on the server, "
         f"median {median(watched.sessions):.0f}, of {arguments.connections} allowed"
     )
+    if max(watched.sessions) > arguments.connections:
+        yield "          that is more than allowed: an error"
     yield f"errors    {tally.errors.total()} of {arguments.streams} streams"
     for kind, count in tally.errors.most_common():
         yield f"          {count} x {kind}, the first: {tally.examples[kind]}"
