@@ -144,7 +144,8 @@ def test_nothing_is_left_to_the_next_user(use, django_subject):
     for leak in django_subject.leaks.values():
         before = shown(default, leak.probe)
         default.close()
-        run(default, leak.plant)
+        with suppress(carpool.NoTransactions):  # that there is none follows one in statement mode
+            run(default, leak.plant)
         default.close()
         assert shown(default, leak.probe) == before, leak
         default.close()

@@ -1,13 +1,16 @@
 """Threads that end without closing, as in Celery, in servers and in people's own code."""
 
 import asyncio
+import functools
 import gc
 import threading
+from contextlib import suppress
 
 import pytest
 from asgiref.sync import sync_to_async
 from django.db import connection as default
 from django.db import connections, transaction
+from django.db.backends.postgresql import base as stock
 
 from tests.django.asking import pid_of, run, value
 from tests.django.models import CREATE, Note
@@ -122,3 +125,26 @@ def test_async_views_in_a_thread_each(use, database):
         return await asyncio.gather(*tasks)
 
     assert len(set(asyncio.run(main()))) <= 2
+
+
+@pytest.mark.psycopg3
+def test_threads_that_come_first_at_once_choose_one_pool(use, monkeypatch):
+    """Django's `lru_cache` makes two templates if two threads find none: see `pool_driver`."""
+    use({"max_size": 2})
+    make = stock.get_adapters_template.__wrapped__
+    both = threading.Barrier(2)
+
+    @functools.lru_cache
+    def get_adapters_template(*args):
+        with suppress(threading.BrokenBarrierError):
+            both.wait(0.5)
+        return make(*args)
+
+    monkeypatch.setattr(stock, "get_adapters_template", get_adapters_template)
+    pools = []
+    threads = [threading.Thread(target=lambda: pools.append(default.pool)) for _ in range(2)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert pools[0] is pools[1]

@@ -79,7 +79,9 @@ def case_listen(connection, others):
     run(connection, "NOTIFY news, 'hello'")
     connection.ensure_connection()
     if hasattr(connection.connection, "notifies") and callable(connection.connection.notifies):
-        payloads = [each.payload for each in connection.connection.notifies(timeout=5, stop_after=1)]
+        payloads = [
+            each.payload for each in connection.connection.notifies(timeout=5, stop_after=1)
+        ]
     else:  # psycopg 2
         connection.connection.poll()
         payloads = [each.payload for each in connection.connection.notifies]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import Lock
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.core.exceptions import ImproperlyConfigured
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
     from carpool.driver import Driver
 
 
+# Django makes one template of adapters for all connections, but two if two threads ask for it at
+# once for the first time; drivers are told apart by it.
+_making_template = Lock()
+
+
 class DatabaseWrapper(Pooled, stock.DatabaseWrapper):
     """Django's PostgreSQL wrapper on pooled connections."""
 
@@ -33,7 +39,8 @@ class DatabaseWrapper(Pooled, stock.DatabaseWrapper):
     def pool_driver(self) -> Driver[Any]:
         """Return a driver that makes connections as Django's wrapper would."""
         self.isolation_level, explicit = self._wanted_isolation()
-        params = self.get_connection_params()
+        with _making_template:
+            params = self.get_connection_params()
         params["autocommit"] = self.settings_dict["AUTOCOMMIT"]
         return self.driver_class(  # type: ignore[no-any-return] # of either psycopg
             settings=self._session_settings(),

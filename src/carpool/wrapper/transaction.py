@@ -61,6 +61,7 @@ class Pooled(SessionMode):
     _pinned: str | None = None  # what has been done to the session
     _sessions = 0  # blocks of `session`
     may_begin = True  # a transaction
+    _chosen_mode = "session"  # of the pool; `_mode` is another while CONN_MAX_AGE is set
     _makes_plain_cursors: ClassVar[bool]  # no subclass has an idea of its own
     _made_with = True  # the autocommit of the pool's connections
     _buffers = False  # rows are all with the client when a statement has been executed
@@ -88,11 +89,14 @@ class Pooled(SessionMode):
         if self.connection is None:
             if self._chosen_for != PARAMETERS(self.settings_dict):
                 self._choose_again()
-            # As session mode does, heed one that was set while the process runs.
-            kept = self._pool is None or self.settings_dict["CONN_MAX_AGE"] != 0
-            self._mode = "session" if kept else self._pool.options.mode  # type: ignore[union-attr] # see above
-            self.may_begin = self._mode != "statement"
+            kept = self.settings_dict["CONN_MAX_AGE"] != 0
+            self._mode = "session" if kept else self._chosen_mode
         return self._mode != "session"
+
+    def _keep_for(self, max_age: float | None) -> None:
+        """As in session mode, which it then is."""
+        self._mode = "session"
+        super()._keep_for(max_age)
 
     def is_resting(self) -> bool:
         """Tell whether it has begun, and holds no connection."""
@@ -147,9 +151,9 @@ class Pooled(SessionMode):
 
     def connect(self) -> None:
         """As in session mode; what nobody holds goes back at once."""
-        loose = self._is_loose()
+        self._mode = self._chosen_mode
         super().connect()
-        if loose:
+        if self._mode != "session":
             self._enter()
             self.rest()
 
@@ -160,7 +164,8 @@ class Pooled(SessionMode):
 
     def _chosen(self) -> None:
         pool = self._pool
-        self._mode = "session" if pool is None else pool.options.mode
+        self._mode = self._chosen_mode = "session" if pool is None else pool.options.mode
+        self.may_begin = self._mode != "statement"
         if pool is not None and self._mode != "session":
             self._buffers = pool.driver.buffers
             self._made_with = self.settings_dict["AUTOCOMMIT"]
@@ -302,12 +307,14 @@ class Pooled(SessionMode):
     # ------------------------------------------------------------------- cursors
 
     def _cursor(self, name: str | None = None) -> Any:
-        if (self._mode == "session" or self.connection is None) and not self._is_loose():
+        if self._mode == "session" and self.connection is not None:
             return super()._cursor(name)
         self.holds += 1
         try:
             if self._lessor is None:
                 self.ready()
+            if self._mode == "session":
+                return super()._cursor(name)
             cursor = self.database_cursor(name)
             # What `_prepare_cursor` comes to, in most cases.
             if self.queries_logged or not self._makes_plain_cursors:
