@@ -206,7 +206,7 @@ class Site(Program):
 
     def process_now(self):
         """Return the process that answers; None, if none does."""
-        with suppress(OSError, http.client.HTTPException):
+        with suppress(OSError, http.client.HTTPException, ValueError):  # the last: cut off
             return int(self.ask("ready")[1])
         return None
 
