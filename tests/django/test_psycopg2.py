@@ -2,7 +2,8 @@
 
 from tests.probing import pytest_with
 
-FILES = ["requests", "transactions", "settings", "signals", "threads", "pins", "which_mode"]
+FILES = ["requests", "transactions", "settings", "signals", "threads"]
+FILES += ["pins", "which_mode", "loose_cursors"]
 
 
 def test_psycopg2():

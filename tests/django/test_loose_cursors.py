@@ -1,0 +1,170 @@
+"""Django's cursors in transaction mode, where they are more than execute and fetch."""
+
+import pytest
+from django.db import ProgrammingError, connections
+from django.db import connection as default
+from django.db.backends.utils import CursorDebugWrapper, CursorWrapper
+from django.test.utils import CaptureQueriesContext
+
+import carpool
+from tests.probing import run, value
+
+MODE = {"mode": "transaction", "max_size": 1, "timeout": 0.05}
+
+
+@pytest.fixture
+def connection(use):
+    return use(MODE)
+
+
+@pytest.fixture
+def is_free(in_thread):
+    """Tell whether another thread can have the only connection."""
+
+    def ask():
+        try:
+            return value(default, "SELECT 1") == 1
+        except carpool.PoolTimeout:
+            return False
+
+    return lambda: in_thread(ask)
+
+
+def test_they_are_django_s(connection):
+    with connection.cursor() as cursor:
+        assert isinstance(cursor, CursorWrapper)
+    with CaptureQueriesContext(connection) as captured, connection.cursor() as cursor:
+        assert isinstance(cursor, CursorDebugWrapper)
+        cursor.execute("SELECT %s", [7])
+        assert cursor.fetchone() == (7,)
+    assert [each["sql"] for each in captured] == ["SELECT 7"]
+
+
+def test_one_that_nobody_has_used_goes_with_the_next_statement(connection, is_free):
+    cursor = connection.cursor()
+    assert value(connection, "SELECT 1") == 1
+    assert is_free()
+    cursor.execute("SELECT 2")
+    assert cursor.fetchone() == (2,)
+
+
+def test_a_closed_one_stays_closed(connection):
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+    with pytest.raises(connection.features.closed_cursor_error_class):
+        cursor.execute("SELECT 1")
+
+
+def test_one_from_before_the_close_of_the_connection_is_refused(connection):
+    cursor = connection.cursor()
+    cursor.execute("SELECT 1")
+    connection.close()
+    with pytest.raises(carpool.StaleCursorError):
+        cursor.execute("SELECT 1")
+
+
+@pytest.mark.psycopg3  # the rows are with the client
+def test_what_is_known_of_the_rows_outlasts_the_connection(connection, is_free, in_thread):
+    cursor = connection.cursor()
+    cursor.execute("SELECT 7 AS seven UNION SELECT 8")
+    assert is_free()
+    in_thread(lambda: run(default, "SELECT 'other' AS other"))
+    assert cursor.rowcount == 2
+    assert [column[0] for column in cursor.description] == ["seven"]
+    assert sorted(cursor) == [(7,), (8,)]
+
+
+@pytest.mark.psycopg3  # the rows are with the client
+def test_its_connection_is_never_somebody_elses(connection, is_free):
+    cursor = connection.cursor()
+    cursor.execute("SELECT 1")
+    assert is_free()
+    assert cursor.connection is connection.connection  # a stand-in
+    assert connection.pinned is None
+    cursor.connection.cursor().close()
+    assert connection.pinned == "raw connection"
+    assert not is_free()
+
+
+def test_what_was_set_on_it_stays_set(connection):
+    with connection.cursor() as cursor:
+        cursor.cursor.arraysize = 2
+        for _ in range(3):
+            cursor.execute("SELECT generate_series(1, 5)")
+            assert len(cursor.fetchmany()) == 2
+
+
+def test_callproc(connection):
+    run(connection, "CREATE FUNCTION add(integer, integer) RETURNS integer RETURN $1 + $2")
+    connection.close()
+    with connection.cursor() as cursor:
+        cursor.callproc("add", [1, 2])
+        assert cursor.fetchone() == (3,)
+    assert connection.pinned  # it may have done anything
+    connection.close()
+
+
+@pytest.mark.psycopg3
+def test_copy_keeps_the_connection_until_the_cursor_is_closed(connection, is_free):
+    run(connection, "CREATE TABLE item (n integer)")
+    connection.close()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+        assert is_free()
+        with cursor.copy("COPY item FROM STDIN") as copy:
+            copy.write_row([7])
+            assert not is_free()
+        assert not is_free()
+    assert is_free()
+    assert value(connection, "SELECT n FROM item") == 7
+
+
+@pytest.mark.psycopg3
+def test_copy_with_queries_logged(connection):
+    with (
+        CaptureQueriesContext(connection) as captured,
+        connection.cursor() as cursor,
+        cursor.copy("COPY (SELECT 7) TO STDOUT") as copy,
+    ):
+        assert list(copy.rows()) == [("7",)]
+    assert "COPY (SELECT 7) TO STDOUT" in captured[0]["sql"]
+
+
+@pytest.mark.psycopg3
+def test_stream_keeps_the_connection_until_the_cursor_is_closed(connection, is_free):
+    with connection.cursor() as cursor:
+        rows = cursor.stream("SELECT generate_series(1, 1000)")
+        assert next(rows) == (1,)
+        assert not is_free()
+        assert sum(1 for _ in rows) == 999
+    assert is_free()
+
+
+def test_one_that_fails_gives_the_connection_back(connection, is_free):
+    cursor = connection.cursor()
+    for _ in range(3):
+        with pytest.raises(ProgrammingError, match="nowhere"):
+            cursor.execute("SELECT * FROM nowhere")
+        assert is_free()
+
+
+def test_the_pools_refusal_is_an_operational_error(connection, use, in_thread):
+    held = connections["default"].pool.acquire()
+    try:
+        cursor = connection.cursor
+        with pytest.raises(carpool.PoolTimeout):
+            cursor()
+    finally:
+        connection.pool.release(held)
+    assert value(connection, "SELECT 1") == 1
+
+
+def test_a_wrapper_shared_between_threads_keeps_its_connection(connection, is_free):
+    connection.inc_thread_sharing()
+    try:
+        value(connection, "SELECT 1")
+        assert not is_free()
+    finally:
+        connection.dec_thread_sharing()
+    value(connection, "SELECT 1")
+    assert is_free()
