@@ -227,3 +227,18 @@ def test_the_connection_of_the_module_stays(connection):
     connection.close()
     assert connection.connection is None
     assert is_free()
+
+
+def test_the_connection_of_the_module_taken_within_atomic_stays_after_it(connection):
+    with transaction.atomic():
+        assert Note.objects.count() == 0
+        raw = connection.connection
+        raw.cursor().execute("INSERT INTO note VALUES (1)")
+    assert connection.pinned
+    assert not is_free()
+    cursor = raw.cursor()
+    cursor.execute("SELECT count(*) FROM note")
+    assert tuple(cursor.fetchone()) == (1,)
+    cursor.close()
+    connection.close()
+    assert is_free()
