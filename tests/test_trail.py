@@ -9,11 +9,15 @@ from carpool.mysql.looking import looks_back
 from carpool.wrapper.trail import Trail, reader
 
 
+class Pool:
+    driver = SimpleNamespace(looks_back=looks_back)
+
+
 class Request:
     """A request that executes statements on sessions, as the wrapper would."""
 
     def __init__(self):
-        self.trail, self.look = Trail(), reader(SimpleNamespace(looks_back=looks_back))
+        self.trail, self.look = Trail(), reader(Pool())
 
     def lease(self, session, *statements):
         """Execute statements in one lease."""
@@ -30,9 +34,14 @@ class Request:
         connection.session.lease += 1
 
 
+class Connection:
+    def __init__(self):
+        self.session = SimpleNamespace(lease=0)
+
+
 class Session:
     def __init__(self):
-        self.connection = SimpleNamespace(session=SimpleNamespace(lease=0))
+        self.connection = Connection()
 
     def used_by_somebody_else(self):
         self.connection.session.lease += 1

@@ -1,8 +1,13 @@
 """gunicorn's workers: sync, gthread, gevent; and with the site loaded before they are forked."""
 
+import http.client
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
-from tests.serving.promises import WebPromises
+from tests.serving.promises import WebPromises, all_at_once, tokens
 from tests.serving.server import Kind, Site, module
 
 
@@ -42,3 +47,18 @@ def site(request, run_kind):
 
 class TestPromises(WebPromises):
     pass
+
+
+def test_workers_that_are_killed_in_the_midst_of_transactions(site):
+    """As gunicorn does with those that take longer than its `timeout`."""
+    wanted = tokens(site.kind.slots)
+    with ThreadPoolExecutor(len(wanted)) as clients, site.shown.closed_gate():
+        asked = [clients.submit(site.ask, "write-at-gate", token=each) for each in wanted]
+        site.shown.wait_at_gate(len(wanted))
+        for pid in set().union(*site.holders().values()) - {site.process.pid}:
+            os.kill(pid, signal.SIGKILL)
+        for each in asked:
+            assert isinstance(each.exception(), (OSError, http.client.HTTPException))
+    site.shown.wait_until_nothing_is_open()
+    all_at_once(site)
+    assert not set(wanted) & set(site.shown.tokens())

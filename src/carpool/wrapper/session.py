@@ -18,6 +18,8 @@ from carpool.wrapper import threads
 from carpool.wrapper.settings import PARAMETERS, copied, read_options, refuse_mode
 
 if TYPE_CHECKING:
+    import weakref
+
     from carpool.driver import Driver
     from carpool.options import Options
     from carpool.pool import Pool
@@ -36,7 +38,7 @@ class SessionMode(BaseDatabaseWrapper):
     _chosen_for: tuple[Any, ...] | None = None  # the parameters that `_pool` was chosen for
     _chosen_zone: Any = None  # and the time zone; Django tells when that changes
     _mode = "session"  # of `_pool`; with none, too
-    _preferred: Any = None  # the connection to be acquired if it can be had
+    _preferred: weakref.ref[Any] | None = None  # what to acquire if it can be had
     _lessor: Pool[Any] | None = None  # the pool that `connection` came from
     _minded = False
     # What an engine's `close` may be for `close_if_unusable_or_obsolete` to do without it: one
@@ -162,7 +164,7 @@ class SessionMode(BaseDatabaseWrapper):
     def _take(self, pool: Pool[Any]) -> None:
         """Acquire a connection; set it up if that has not been done."""
         try:
-            self.connection = connection = pool.acquire(None, self._preferred)
+            self.connection = connection = pool.acquire(None, self._preferred and self._preferred())
         except PoolTimeout as error:
             raise self._explained(error, pool) from None
         except PoolClosed:  # by a change of settings in another thread, or its `close_pool`

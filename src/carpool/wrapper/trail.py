@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import weakref
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from carpool.errors import NotTheSameSession
@@ -12,7 +13,7 @@ from carpool.looking import ABOUT_THE_LAST
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from carpool.driver import Driver
+    from carpool.pool import Pool
 
 _MAKES_KEYS: Final = re.compile("insert|replace|merge|copy|load", re.IGNORECASE)
 
@@ -24,14 +25,26 @@ class Note(NamedTuple):
     makes_keys: bool  # it may
 
 
-def reader(driver: Driver[Any]) -> Callable[[str], Note | None]:
-    """Return a function that takes note of a text; None: nothing to be noted. Thread-safe."""
+def reader(pool: Pool[Any]) -> Callable[[str], Note | None]:
+    """Return a pool's function that takes note of a text; None: nothing to be noted. Thread-safe.
 
-    def read(sql: str) -> Note | None:
-        note = Note(driver.looks_back(sql), _MAKES_KEYS.search(sql) is not None)
-        return note if any(note) else None
+    All users of a pool share what is known of texts.
+    """
+    found = _readers.get(pool)
+    if found is None:
+        looks_back = pool.driver.looks_back
 
-    return known(read)
+        def read(sql: str) -> Note | None:
+            note = Note(looks_back(sql), _MAKES_KEYS.search(sql) is not None)
+            return note if any(note) else None
+
+        found = _readers[pool] = known(read)
+    return found
+
+
+_readers: weakref.WeakKeyDictionary[Pool[Any], Callable[[str], Note | None]] = (
+    weakref.WeakKeyDictionary()
+)
 
 
 class Trail:
@@ -45,7 +58,7 @@ class Trail:
     __slots__ = ("_adrift", "_last", "_left_at", "_made_keys", "fresh")
 
     def __init__(self) -> None:
-        self._last: Any = None  # the connection that was used last
+        self._last: weakref.ref[Any] | None = None  # the connection that was used last
         self._left_at = 0  # how many leases it had seen when it was given back
         self.fresh = False  # nothing has been executed yet since the session has changed
         self._made_keys = False
@@ -53,14 +66,19 @@ class Trail:
 
     def enter(self, connection: Any) -> None:
         """Note that a lease begins."""
-        last = self._last
-        if connection is not last or connection.session.lease != self._left_at:
-            self.fresh = last is not None
-            self._adrift = self._made_keys
+        if self._last is None:
+            return
+        last: Any = self._last()
+        if last is not connection or connection.session.lease != self._left_at:
+            self.fresh, self._adrift = True, self._made_keys
 
-    def leave(self, connection: Any) -> None:
-        """Note that a lease is about to end."""
-        self._last, self._left_at = connection, connection.session.lease + 1
+    def leave(self, connection: Any) -> weakref.ref[Any]:
+        """Note that a lease is about to end; returns its connection, weakly.
+
+        So that one which is lost on its way back to the pool is not kept alive.
+        """
+        self._last, self._left_at = weakref.ref(connection), connection.session.lease + 1
+        return self._last
 
     def check(self, reason: str) -> None:
         """Raise NotTheSameSession if what a statement looks back at is not in this session."""

@@ -169,7 +169,7 @@ class Pooled(SessionMode):
         if pool is not None and self._mode != "session":
             self._buffers = pool.driver.buffers
             self._made_with = self.settings_dict["AUTOCOMMIT"]
-            self.look = reader(pool.driver)
+            self.look = reader(pool)
 
     def _switch(self) -> None:
         """Begin the transaction that has been asked for, or leave the one of the settings."""
@@ -182,7 +182,7 @@ class Pooled(SessionMode):
                 with debug_transaction(self, "BEGIN"):
                     self._set_autocommit(False)  # type: ignore[attr-defined] # not in the stubs
         except BaseException:
-            self._leave(discard=True)
+            self._leave()
             raise
 
     def _set_up(self, pool: Pool[Any]) -> None:
@@ -231,20 +231,16 @@ class Pooled(SessionMode):
         elif self.autocommit and pool.driver.broken(connection):
             self._leave()  # the next statement gets another
 
-    def _leave(self, *, discard: bool = False) -> None:
-        """Give the connection back, and go on without one."""
+    def _leave(self) -> None:
+        """Give the connection back, whatever its state, and go on without one."""
         connection, pool = self.connection, self._lessor
         assert pool is not None
-        self.trail.leave(connection)
-        self._preferred = connection
+        self._preferred = self.trail.leave(connection)
         self.connection = self._one_stand_in or self._stand_in()
         self._lessor = self.lease = None
         if self.reading:
             self.reading.clear()
-        if discard:
-            pool.discard(connection)
-        else:
-            pool.release(connection)
+        pool.release(connection)
 
     def _pin(self, reason: str, sql: object = None) -> None:
         """Keep the connection until the request ends."""
@@ -262,7 +258,8 @@ class Pooled(SessionMode):
 
     def kind(self) -> type[Any]:
         """Return the class of the connection that was used last."""
-        return StandIn if self._preferred is None else type(self._preferred)
+        last = None if self._preferred is None else self._preferred()
+        return StandIn if last is None else type(last)
 
     def raw(self) -> Any:
         """Return the database module's connection, pinned: somebody uses it past Django."""
