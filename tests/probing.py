@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from contextlib import closing
 from pathlib import Path
 
@@ -82,3 +83,22 @@ def pytest_with(plugin, *arguments):
     if done.returncode:
         pytest.fail(done.stdout + done.stderr, pytrace=False)
     return done.stdout
+
+
+def calls_of(function):
+    """Count the calls that `function` makes, Python's and C's, by name."""
+    seen = Counter()
+
+    def note(frame, event, arg):
+        if event == "call":
+            seen[frame.f_code.co_qualname] += 1
+        elif event == "c_call":
+            seen[arg.__qualname__] += 1
+
+    sys.setprofile(note)
+    try:
+        function()
+    finally:
+        sys.setprofile(None)
+    del seen["setprofile"]
+    return dict(seen)

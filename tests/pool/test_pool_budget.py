@@ -1,10 +1,10 @@
 """What an acquire and a release cost, in calls: the figures do not depend on the machine."""
 
-import sys
 import time
-from collections import Counter
 
 import pytest
+
+from tests.probing import calls_of
 
 
 class Forbidden:
@@ -18,25 +18,6 @@ class Forbidden:
 
     def acquire(self, *_args, **_kwargs):
         pytest.fail("a lock was taken")
-
-
-def calls_of(function):
-    """Count the calls that `function` makes, Python's and C's, by name."""
-    seen = Counter()
-
-    def note(frame, event, arg):
-        if event == "call":
-            seen[frame.f_code.co_qualname] += 1
-        elif event == "c_call":
-            seen[arg.__qualname__] += 1
-
-    sys.setprofile(note)
-    try:
-        function()
-    finally:
-        sys.setprofile(None)
-    del seen["setprofile"]
-    return dict(seen)
 
 
 @pytest.fixture
