@@ -1,4 +1,4 @@
-"""What a statement costs more in transaction mode, in calls: that does not depend on the machine."""
+"""What a statement costs more in transaction mode, in calls, whatever the machine."""
 
 import pytest
 from django.db import transaction
