@@ -15,6 +15,7 @@ CLOSED = {
     "options.py": ("django", *DRIVERS, "carpool.pool", "carpool.wrapper", *ENGINES),
     "sockets.py": ("django", *DRIVERS, "carpool"),
     "known.py": ("django", *DRIVERS, "carpool"),
+    "forks.py": ("django", *DRIVERS, "carpool"),
     "shape.py": ("django", *DRIVERS, "carpool"),
     "keys.py": ("django", *DRIVERS, "carpool"),
     "sessions.py": ("django", *DRIVERS, "carpool.pool", "carpool.wrapper", *ENGINES),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import weakref
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol
 
+from carpool import forks
 from carpool.pool import Pool
 
 if TYPE_CHECKING:
@@ -92,5 +92,4 @@ def _in_child() -> None:
     _lock = Lock()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_in_child)
+forks.after_in_child(_in_child)

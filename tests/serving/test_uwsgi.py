@@ -31,7 +31,7 @@ ARGUMENTS = (
     *(f"--home={sys.prefix}", "--http-socket=127.0.0.1:{port}", "--enable-threads"),
     *("--processes=2", "--threads=2", "--disable-logging"),
 )
-KINDS = {"lazy-apps": ("--lazy-apps",)}
+KINDS = {"lazy-apps": ("--lazy-apps",), "forked": ()}
 # What it says of clients that hang up, and of root.
 HARMLESS = r"OSError: write error\n|.*WARNING: you are running uWSGI as root.*\n"
 

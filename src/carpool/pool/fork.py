@@ -13,6 +13,8 @@ import time
 import weakref
 from typing import Protocol
 
+from carpool import forks
+
 PATIENCE = 1.0  # seconds that a fork waits for background work under way, in all
 AT_EXIT = 1.0  # seconds that the end of a process may take, in all
 
@@ -70,4 +72,5 @@ def _at_exit() -> None:
 
 atexit.register(_at_exit)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_in_child)
+    os.register_at_fork(before=_before, after_in_parent=_in_parent)
+forks.after_in_child(_in_child)

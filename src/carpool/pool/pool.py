@@ -349,6 +349,7 @@ class Pool(Generic[C]):
 
     def after_fork_in_child(self) -> None:
         """Let go of the parent's connections without a word to the server, and begin anew."""
+        self._crew_of_parent = self._crew  # kept: threads that are not here wait at its addresses
         self._inherited = [*self._ledger.refs]
         for ref in self._inherited:
             connection = ref()

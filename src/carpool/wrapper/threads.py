@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import weakref
 from threading import get_ident
 from typing import TYPE_CHECKING
+
+from carpool import forks
 
 if TYPE_CHECKING:
     from carpool.wrapper.session import SessionMode
@@ -59,5 +60,4 @@ def _in_child() -> None:
     _thread.__dict__.clear()  # threads of the parent, this one excepted, do not exist here
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_in_child)
+forks.after_in_child(_in_child)
