@@ -67,9 +67,10 @@ def test_in_the_same_session_it_may(request_):
     request_.lease(one, KEY, COUNT)
 
 
-def test_as_the_first_statement_it_may(request_):
-    """There is nothing to be mistaken for."""
-    request_.lease(Session(), KEY, COUNT)
+@pytest.mark.parametrize("asked", [KEY, COUNT])
+def test_as_the_first_statement_it_may_not(request_, asked):
+    """What it would get is another request's."""
+    refused(request_, Session(), asked)
 
 
 @pytest.mark.parametrize("asked", [KEY, COUNT])
@@ -96,6 +97,13 @@ def test_a_read_elsewhere_does_not_make_a_key_ones_own(request_):
 def test_nor_does_a_read_before_it_in_the_same_lease(request_):
     request_.lease(Session(), INSERT)
     refused(request_, Session(), SELECT, KEY)
+
+
+def test_nor_if_the_pool_has_let_somebody_check_it(request_):
+    one = Session()
+    request_.lease(one, INSERT)
+    request_.trail.lose()
+    refused(request_, one, KEY)
 
 
 def test_a_new_key_does(request_):

@@ -207,8 +207,7 @@ class DBAPIDriver(SessionDriver[Connection]):
     def settle(self, connection: Connection) -> bool:
         """See `Driver`."""
         session = connection.session
-        session.lease += 1
-        session.by_hand = False
+        session.settled()
         return session.effect is None and not session.open and not session.closed
 
     def broken(self, connection: Connection) -> bool:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from contextlib import AbstractContextManager
-    from types import TracebackType
+
+    from carpool.wrapper import Pooled
 
     F = TypeVar("F", bound=Callable[..., Any])
 
@@ -30,11 +30,6 @@ class session(ContextDecorator):  # noqa: N801 - it reads as the function it is 
 
     def __init__(self, using: str | None = None) -> None:
         self.using = using
-        self._block: AbstractContextManager[None] | None = None
-
-    def _recreate_cm(self) -> session:
-        """Give each call of a decorated function a block of its own."""
-        return type(self)(self.using)
 
     def __call__(self, function: F) -> F:
         """Decorate a function."""
@@ -46,21 +41,20 @@ class session(ContextDecorator):  # noqa: N801 - it reads as the function it is 
         return super().__call__(function)
 
     def __enter__(self) -> None:
+        connection = self._connection()
+        if connection is not None:
+            connection.begin_session()
+
+    def __exit__(self, *exc: object) -> None:
+        connection = self._connection()
+        if connection is not None:
+            connection.end_session()
+
+    def _connection(self) -> Pooled | None:
+        """Return the calling thread's connection, None: one that is not carpool's."""
         from django.db import DEFAULT_DB_ALIAS, connections  # noqa: PLC0415 - needs the settings
 
         from carpool.wrapper import Pooled  # noqa: PLC0415 - needs Django
 
         connection = connections[self.using or DEFAULT_DB_ALIAS]
-        if isinstance(connection, Pooled):
-            self._block = connection.session()
-            self._block.__enter__()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        block, self._block = self._block, None
-        if block is not None:
-            block.__exit__(kind, error, traceback)
+        return connection if isinstance(connection, Pooled) else None

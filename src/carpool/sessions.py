@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
+
+from carpool.errors import StaleCursorError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +21,7 @@ class Session:
         self.effect: str | None = None  # the first that may have left state behind
         self.lease = 0  # counts; cursors of earlier leases are refused
         self.by_hand = False  # in this lease the connection itself was asked for a cursor
+        self.holder = 0  # the thread that alone may do so; 0: any, as in session mode
         self.everything = False  # the reset under way clears the session
         self.set_up_by: object = None  # who has set it up; None: nobody
         self.redo = False  # ... in a way that a reset wipes
@@ -25,9 +29,24 @@ class Session:
         self.baseline = baseline  # the connection's attributes as a lease begins
         self.farewell: Farewell | None = None  # where the user closes the connection
 
+    def take_by_hand(self) -> None:
+        """Note that the connection itself is asked for a cursor, past Django.
+
+        Raises StaleCursorError if another thread has leased it since the caller got hold of it.
+        """
+        if self.holder and self.holder != get_ident():
+            raise StaleCursorError("the connection has been given back, and another thread has it")
+        self.by_hand = True
+
+    def settled(self) -> None:
+        """Note that a lease has ended."""
+        self.lease += 1
+        self.by_hand, self.holder = False, 0
+
     def cleared(self) -> None:
-        """Note that a reset is complete."""
+        """Note that a reset is complete; what could be looked back at has gone with it."""
         self.effect = None
+        self.lease += 1
         self.by_hand = False  # a reset may need a cursor
         if self.everything and self.redo:
             self.set_up_by = None

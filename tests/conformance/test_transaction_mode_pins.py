@@ -242,3 +242,24 @@ def test_the_connection_of_the_module_taken_within_atomic_stays_after_it(connect
     cursor.close()
     connection.close()
     assert is_free()
+
+
+def test_the_connection_of_the_module_kept_beyond_a_transaction(connection, django_subject):
+    """Who has got hold of the real one does not get into another's lease by it."""
+    with transaction.atomic():
+        value(connection, "SELECT 1")
+        raw = connection.connection
+
+    def use_it_by_hand():
+        with transaction.atomic():
+            value(connections["default"], "SELECT 1")
+            assert connections["default"].connection is raw
+            in_thread(lambda: refuse(raw))
+        connections["default"].close()
+
+    def refuse(raw):
+        with pytest.raises(carpool.StaleCursorError, match="another thread has it"):
+            raw.cursor()
+
+    in_thread(use_it_by_hand)
+    assert value(connection, "SELECT 1") == 1

@@ -1,5 +1,7 @@
 """Django's cursors in transaction mode, where they are more than execute and fetch."""
 
+from unittest import mock
+
 import pytest
 from django.db import ProgrammingError, connections
 from django.db import connection as default
@@ -7,7 +9,13 @@ from django.db.backends.utils import CursorDebugWrapper, CursorWrapper
 from django.test.utils import CaptureQueriesContext
 
 import carpool
+from carpool.wrapper.trail import Trail
 from tests.probing import run, value
+
+try:
+    from psycopg.types.string import TextLoader
+except ImportError:  # psycopg 2
+    TextLoader = None
 
 MODE = {"mode": "transaction", "max_size": 1, "timeout": 0.05}
 
@@ -167,4 +175,43 @@ def test_a_wrapper_shared_between_threads_keeps_its_connection(connection, is_fr
     finally:
         connection.dec_thread_sharing()
     value(connection, "SELECT 1")
+    assert is_free()
+
+
+@pytest.mark.psycopg3
+def test_what_is_registered_on_it_stays_until_it_is_closed(connection, is_free):
+    with connection.cursor() as cursor:
+        cursor.adapters.register_loader("int4", TextLoader)
+        for _ in range(2):
+            cursor.execute("SELECT 7")
+            assert cursor.fetchone() == ("7",)
+        assert not is_free()
+    assert is_free()
+
+
+def test_an_execute_wrapper_that_closes_the_connection(connection, is_free):
+    def wrapper(execute, *args):
+        answer = execute(*args)
+        connection.close()
+        return answer
+
+    with connection.execute_wrapper(wrapper), connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+    assert is_free()
+
+
+def test_one_that_is_collected_while_another_gives_the_connection_back(connection, is_free):
+    """A finalizer may come in the middle of anything."""
+    leave = connection.trail.__class__.leave
+    nested = []
+
+    def interrupted(trail, given):
+        if not nested:
+            nested.append(connection.rest())
+        return leave(trail, given)
+
+    with mock.patch.object(Trail, "leave", interrupted):
+        assert value(connection, "SELECT 1") == 1
+    assert nested == [None]
+    assert value(connection, "SELECT 1") == 1
     assert is_free()

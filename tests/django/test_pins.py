@@ -5,6 +5,7 @@ import logging
 import pytest
 from django.db import connection as default
 from django.db import connections, transaction
+from django.db.backends.signals import connection_created
 
 import carpool
 from tests.probing import run, value
@@ -176,3 +177,40 @@ def test_a_thread_that_holds_what_it_waits_for_is_told(django_databases, databas
     finally:
         connections["default"].close_pool()
         connections.close_all()
+
+
+def test_one_session_object_for_nested_blocks_and_threads(use, in_thread):
+    connection = use({**MODE, "timeout": 0.05, "max_size": 2})
+    hold = carpool.session()
+    with hold:
+        value(connection, "SELECT 1")
+        with hold:
+            value(connection, "SELECT 1")
+        assert connection.pinned
+
+        def elsewhere():
+            with hold:
+                value(default, "SELECT 1")
+
+        in_thread(elsewhere)
+        assert connection.pinned == "carpool.session()"
+        assert len(sessions_of(connection)) == 1
+        assert connection.pool.snapshot().leased == 1
+    assert connection.pinned is None
+
+
+def test_receivers_that_leave_something_do_not_pin(use, in_thread):
+    connection = use(MODE)
+
+    def receiver(connection, **_):
+        with connection.cursor() as cursor:
+            cursor.execute("SET work_mem = '77MB'")
+
+    connection_created.connect(receiver)
+    try:
+        assert value(connection, "SHOW work_mem") == "77MB"
+        assert connection.pinned is None
+        assert in_thread(lambda: value(default, "SHOW work_mem")) == "77MB"
+    finally:
+        connection_created.disconnect(receiver)
+    assert connection.pool.get_stats()["pins"] == 0

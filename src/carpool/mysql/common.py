@@ -183,8 +183,8 @@ class MySQLDriver(SessionDriver[C]):
     def settle(self, connection: C) -> bool:
         """See `Driver`."""
         session = connection.session
-        session.lease += 1
-        session.by_hand = session.unbuffered = False
+        session.settled()
+        session.unbuffered = False
         clean: bool = (
             session.effect is None
             and not session.begun

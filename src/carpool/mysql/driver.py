@@ -115,6 +115,7 @@ class MysqlclientDriver(MySQLDriver[Connection]):
 
     def ping(self, connection: Connection, timeout: float) -> None:
         """See `Driver`."""
+        connection.session.lease += 1  # it sets back what ROW_COUNT() and its like tell
         session, deadline = connection.session, monotonic() + timeout
         if session.wrapped:
             with wire.hurried(session.descriptor, deadline):

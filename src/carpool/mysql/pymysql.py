@@ -109,6 +109,7 @@ class PyMySQLDriver(MySQLDriver[Connection]):
 
     def ping(self, connection: Connection, timeout: float) -> None:
         """See `Driver`."""
+        connection.session.lease += 1  # it sets back what ROW_COUNT() and its like tell
         with connection.hurried(monotonic() + timeout):
             connection.ping(reconnect=False)
 

@@ -139,7 +139,7 @@ class Noticing(Base):  # type: ignore[misc] # the modules' own class comes after
             if args or kwargs:  # PyMySQL's `unbuffered`
                 session.effect = session.effect or "unbuffered result"
             return super().query(query, *args, **kwargs)
-        session.by_hand = True
+        session.take_by_hand()
         session.note(query)
         session.effect = session.effect or "untracked cursor"
         session.sent = True
@@ -151,7 +151,7 @@ class Noticing(Base):  # type: ignore[misc] # the modules' own class comes after
     def cursor(self, cursorclass: Any = None) -> Any:
         """As the module's, for the present lease."""
         session = self.session
-        session.by_hand = True
+        session.take_by_hand()
         if cursorclass is None:
             cursorclass = self.cursorclass
         if cursorclass is not session.cursorclass:

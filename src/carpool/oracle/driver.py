@@ -104,8 +104,8 @@ class OracleDriver(SessionDriver[Connection]):
     def settle(self, connection: Connection) -> bool:
         """See `Driver`."""
         session = connection.session
-        session.lease += 1
-        session.by_hand = session.read_later = False
+        session.settled()
+        session.read_later = False
         if (
             session.effect is not None
             or session.closed

@@ -183,7 +183,7 @@ class Connection(oracledb.Connection):
         cursor: Any = super().cursor(*args, **kwargs)
         cursor.__class__ = tracked_cursor(cursor.__class__)
         session = self.session
-        session.by_hand = True
+        session.take_by_hand()
         cursor.lease = session.lease
         return cursor
 
@@ -230,7 +230,7 @@ def _taking_note(name: str, method: Any) -> Any:
     @functools.wraps(method)
     def noted(self: Connection, *args: Any, **kwargs: Any) -> Any:
         if name in TAKE_STATEMENTS:
-            self.session.by_hand = True
+            self.session.take_by_hand()
             self.session.observe(kwargs["statement"] if "statement" in kwargs else args[0])
         else:
             self.session.note(f"connection.{name}")

@@ -108,7 +108,11 @@ class Pool(Generic[C]):
     def _exchange(self, entry: Entry[C], wanted: C) -> Entry[C]:
         """Put an entry back for that of the wanted connection, if it is idle."""
         for each in self._idle.copy():
-            if each.connection is wanted and self._ledger.take(each):
+            if each.connection is wanted:
+                try:
+                    self._idle.remove(each)
+                except (ValueError, IndexError):  # somebody else was faster
+                    continue
                 if not self._ledger.put(entry):
                     self._opener.discard(entry, entry.take(), "drained")
                 return each

@@ -155,8 +155,7 @@ class PsycopgDriver(PostgreSQLDriver[Connection]):
     def settle(self, connection: Connection) -> bool:
         """See `Driver`."""
         session = connection.session
-        session.lease += 1
-        session.by_hand = False
+        session.settled()
         return (
             session.effect is None
             and connection.pgconn.transaction_status == IDLE

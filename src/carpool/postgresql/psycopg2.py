@@ -46,7 +46,7 @@ class Connection(ext.connection):  # type: ignore[misc] # untyped
             kwargs["cursor_factory"] = tracked(kwargs["cursor_factory"])
         cursor = super().cursor(*args, **kwargs)
         session = self.session
-        session.by_hand = True
+        session.take_by_hand()
         cursor.lease = session.lease
         if cursor.withhold:
             session.effect = session.effect or "cursor WITH HOLD"
@@ -267,8 +267,7 @@ class Psycopg2Driver(PostgreSQLDriver[Connection]):
     def settle(self, connection: Connection) -> bool:
         """See `Driver`."""
         session = connection.session
-        session.lease += 1
-        session.by_hand = False
+        session.settled()
         return (
             session.effect is None
             and not connection.closed

@@ -111,30 +111,30 @@ class Connection(psycopg.Connection[Any]):
 
     def transaction(self, *args: Any, **kwargs: Any) -> Any:
         """As psycopg's."""
-        self.session.by_hand = True
+        self.session.take_by_hand()
         return self._entered(super().transaction(*args, **kwargs))
 
     def pipeline(self) -> Any:
         """As psycopg's."""
-        self.session.by_hand = True
+        self.session.take_by_hand()
         return self._entered(super().pipeline())
 
     def tpc_begin(self, xid: Any) -> None:
         """As psycopg's; the connection serves no lease after this one."""
         self.session.entered += 1
-        self.session.by_hand = True
+        self.session.take_by_hand()
         super().tpc_begin(xid)
 
     def notifies(self, *args: Any, **kwargs: Any) -> Any:
         """As psycopg's."""
-        self.session.by_hand = True
+        self.session.take_by_hand()
         return super().notifies(*args, **kwargs)
 
     def cursor(self, *args: Any, **kwargs: Any) -> Any:
         """As psycopg's, for the present lease."""
         cursor: Any = super().cursor(*args, **kwargs)
         session = self.session
-        session.by_hand = True
+        session.take_by_hand()
         if isinstance(cursor, Tracked):
             cursor.lease = session.lease
         return cursor

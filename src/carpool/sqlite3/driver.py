@@ -128,8 +128,7 @@ class SQLiteDriver(SessionDriver[Noticing]):
     def settle(self, connection: Noticing) -> bool:
         """See `Driver`."""
         session = connection.session
-        session.lease += 1
-        session.by_hand = False
+        session.settled()
         if session.made and not connection.close_cursors():
             session.effect = "cursor in use"
         if session.effect is not None or connection.in_transaction:

@@ -173,7 +173,7 @@ class Noticing(ConnectionBase):
 
     def cursor(self, factory: Any = sqlite3.Cursor) -> Any:
         """As sqlite3's, for the present lease."""
-        self.session.by_hand = True
+        self.session.take_by_hand()
         return self._make_cursor(factory)
 
     def ask(self, sql: str) -> Any:
@@ -206,14 +206,14 @@ class Noticing(ConnectionBase):
 
     def blobopen(self, *args: Any, **kwargs: Any) -> sqlite3.Blob:
         """As sqlite3's, for the present lease."""
-        self.session.by_hand = True
+        self.session.take_by_hand()
         blob = super().blobopen(*args, **kwargs)
         self.session.made[id(blob)] = weakref.ref(blob)
         return blob
 
     def backup(self, *args: Any, **kwargs: Any) -> None:
         """As sqlite3's."""
-        self.session.by_hand = True
+        self.session.take_by_hand()
         super().backup(*args, **kwargs)
 
 

@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 
     from carpool.wrapper.transaction import Pooled
 
-# Methods of the databases' cursors that ask nothing of the server.
-_LOCAL: Final = {
-    *("fetchone", "fetchmany", "fetchall", "close", "scroll", "nextset", "results", "set_result"),
-    *("mogrify", "setinputsizes", "setoutputsize", "row_factory", "tzinfo_factory"),
-    *("rowfactory", "inputtypehandler", "outputtypehandler"),
+# Of the databases' cursors: what neither asks the server nor changes how the cursor works.
+_HARMLESS: Final = {
+    *("arraysize", "closed", "description", "itersize", "lastrowid", "messages", "name", "query"),
+    *("rowcount", "rownumber", "scrollable", "statement", "statusmessage", "warning_count"),
+    *("_executed", "_last_executed", "_query"),  # of which Django makes the text of a statement
+    *("close", "fetchall", "fetchmany", "fetchone", "mogrify", "nextset", "results", "scroll"),
+    *("set_result", "setinputsizes", "setoutputsize"),
 }
 _CLOSED: Final = object()  # in place of a lease
 _CARRIED: Final = ("arraysize", "itersize", "row_factory")  # from one cursor to the next
@@ -37,6 +39,7 @@ class LooseCursor(CursorWrapper):
     lease: object  # the one that `cursor` belongs to
     era: object  # of Django's connection, which ends with its `close`
     name: str | None = None  # of a server-side cursor
+    kept = False  # the connection, until `close`
 
     def __init__(self, cursor: Any, db: Pooled) -> None:
         self.cursor, self.db = cursor, db
@@ -92,6 +95,8 @@ class LooseCursor(CursorWrapper):
             self._let_go()
             raise
         db.holds -= 1
+        if self.lease is not db.lease:  # an execute wrapper has closed the connection
+            return answer
         if note is None and db.may_begin and db.connection.session.effect is None:
             db.rest()
         else:
@@ -123,7 +128,9 @@ class LooseCursor(CursorWrapper):
         A new key can be asked after by the next statement (`LAST_INSERT_ID()`), which comes with
         the same cursor if it is still open then.
         """
-        return self.name is None and not getattr(self.cursor, "lastrowid", None)
+        if self.kept or self.name is not None:
+            return False
+        return not getattr(self.cursor, "lastrowid", None)
 
     def _let_go(self) -> None:
         """Do without the connection, if it is still the one."""
@@ -172,22 +179,24 @@ class LooseCursor(CursorWrapper):
 
     @property
     def connection(self) -> Any:
-        """The connection as Django has it: the cursor's own may be somebody else's by now."""
-        return self.db.connection
+        """A stand-in for the connection: the cursor's own may be somebody else's by now."""
+        return self.db.stand_in()
 
     def __getattr__(self, attr: str) -> Any:
-        value = super().__getattr__(attr)
-        if attr in _LOCAL or not callable(value):
-            return value
-        self._hold()
+        if attr not in _HARMLESS:
+            self._hold()
         return super().__getattr__(attr)
 
     def _hold(self) -> None:
-        """Keep the connection until `close`: who knows how long COPY and its like take."""
+        """Keep the connection, and the database's cursor, until `close`.
+
+        Who knows how long COPY and its like take, or what has been registered in `adapters`.
+        """
         db = self.db
         db.holds += 1
         try:
             self._present()
+            self.kept = True
             db.reading.add(id(self))
         finally:
             db.holds -= 1

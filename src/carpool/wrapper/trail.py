@@ -55,14 +55,13 @@ class Trail:
     else's values.
     """
 
-    __slots__ = ("_adrift", "_last", "_left_at", "_made_keys", "fresh")
+    __slots__ = ("_adrift", "_last", "_left_at", "fresh")
 
     def __init__(self) -> None:
         self._last: weakref.ref[Any] | None = None  # the connection that was used last
         self._left_at = 0  # how many leases it had seen when it was given back
-        self.fresh = False  # nothing has been executed yet since the session has changed
-        self._made_keys = False
-        self._adrift = False  # the session has changed since keys were made
+        self.fresh = True  # nothing of this request has been executed yet in this session
+        self._adrift = True  # nor has a key been made
 
     def enter(self, connection: Any) -> None:
         """Note that a lease begins."""
@@ -70,7 +69,7 @@ class Trail:
             return
         last: Any = self._last()
         if last is not connection or connection.session.lease != self._left_at:
-            self.fresh, self._adrift = True, self._made_keys
+            self.fresh = self._adrift = True
 
     def leave(self, connection: Any) -> weakref.ref[Any]:
         """Note that a lease is about to end; returns its connection, weakly.
@@ -79,6 +78,10 @@ class Trail:
         """
         self._last, self._left_at = weakref.ref(connection), connection.session.lease + 1
         return self._last
+
+    def lose(self) -> None:
+        """Note that somebody else has been in the session since the last lease."""
+        self._left_at = -1
 
     def check(self, reason: str) -> None:
         """Raise NotTheSameSession if what a statement looks back at is not in this session."""
@@ -91,4 +94,4 @@ class Trail:
 
     def made_keys(self) -> None:
         """Note that a statement has been executed that may have made a key."""
-        self._made_keys, self._adrift = True, False
+        self._adrift = False

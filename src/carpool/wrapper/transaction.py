@@ -28,7 +28,7 @@ from carpool.wrapper.settings import PARAMETERS
 from carpool.wrapper.trail import Trail, reader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from carpool.pool import Pool
     from carpool.wrapper.trail import Note
@@ -53,17 +53,18 @@ _TRANSACTION = (
 class Pooled(SessionMode):
     """What `SessionMode` is, and the other modes. All of it belongs to the wrapper's thread."""
 
-    holds = 0  # reasons of ours, and of `session`, not to give the connection back
+    holds = 0  # reasons of ours, and of `begin_session`, not to give the connection back
     lease: object = None  # this one; None: there is none
     look: Callable[[str], Note | None]  # of the pool's driver
     era: object = None  # changes with `close`
     _one_stand_in: StandIn | None = None
     _pinned: str | None = None  # what has been done to the session
-    _sessions = 0  # blocks of `session`
+    _sessions = 0  # begun by `begin_session`
     may_begin = True  # a transaction
     _chosen_mode = "session"  # of the pool; `_mode` is another while CONN_MAX_AGE is set
     _makes_plain_cursors: ClassVar[bool]  # no subclass has an idea of its own
     _made_with = True  # the autocommit of the pool's connections
+    _is_checked = False  # by the option `check`, which may do anything to a connection
     _buffers = False  # rows are all with the client when a statement has been executed
     _by_atomic = False  # the transaction is an `atomic`'s
 
@@ -110,9 +111,10 @@ class Pooled(SessionMode):
             refuse_in_event_loop()
         if self.connection is None:
             self._start()
-            self.connection = self._stand_in()
+            self.connection = self.stand_in()
 
-    def _stand_in(self) -> StandIn:
+    def stand_in(self) -> StandIn:
+        """Return what stands for the connection between leases."""
         if self._one_stand_in is None:
             self._one_stand_in = StandIn(self)
         return self._one_stand_in
@@ -137,7 +139,7 @@ class Pooled(SessionMode):
                 self._switch()
         except BaseException:
             if self.connection is None:  # what was begun goes on
-                self.connection = self._stand_in()
+                self.connection = self.stand_in()
             with self.wrap_database_errors:
                 raise
 
@@ -158,9 +160,14 @@ class Pooled(SessionMode):
             self.rest()
 
     def _enter(self) -> None:
+        connection = self.connection
         self.lease = object()
-        self.connection.session.by_hand = False  # by the option `check`, say
-        self.trail.enter(self.connection)
+        if not self._thread_sharing_count:  # type: ignore[attr-defined] # not in the stubs
+            connection.session.holder = self.thread_ident
+        if self._is_checked:
+            connection.session.by_hand = False
+            self.trail.lose()
+        self.trail.enter(connection)
 
     def _chosen(self) -> None:
         pool = self._pool
@@ -168,6 +175,7 @@ class Pooled(SessionMode):
         self.may_begin = self._mode != "statement"
         if pool is not None and self._mode != "session":
             self._buffers = pool.driver.buffers
+            self._is_checked = pool.options.check is not None
             self._made_with = self.settings_dict["AUTOCOMMIT"]
             self.look = reader(pool)
 
@@ -195,9 +203,12 @@ class Pooled(SessionMode):
         try:
             self._start()
             self.lease = object()
+            self._pinned = "set-up"  # what it leaves in the session is not of this request
             super()._set_up(pool)
         finally:
             self.holds -= 1
+            self._pinned = None
+            self.reading.clear()
             self.__dict__.update(before)
 
     # -------------------------------------------------------------- a lease ends
@@ -214,9 +225,16 @@ class Pooled(SessionMode):
             or self._thread_sharing_count  # type: ignore[attr-defined] # not in the stubs
         ):
             return
+        self.holds += 1  # a finalizer, or a signal's handler, may come here meanwhile
         connection = self.connection
         session = connection.session
-        if session.effect is None and not session.by_hand and pool.driver.at_rest(connection):
+        try:
+            rests = (
+                session.effect is None and not session.by_hand and pool.driver.at_rest(connection)
+            )
+        finally:
+            self.holds -= 1
+        if rests:
             self._leave()
         else:
             self._stay(pool)
@@ -233,11 +251,14 @@ class Pooled(SessionMode):
 
     def _leave(self) -> None:
         """Give the connection back, whatever its state, and go on without one."""
+        stand_in = self._one_stand_in or self.stand_in()
+        # Without a call in between: what is called could come here, too.
         connection, pool = self.connection, self._lessor
-        assert pool is not None
+        self.connection, self._lessor = stand_in, None
+        if pool is None:
+            return
+        self.lease = None
         self._preferred = self.trail.leave(connection)
-        self.connection = self._one_stand_in or self._stand_in()
-        self._lessor = self.lease = None
         if self.reading:
             self.reading.clear()
         pool.release(connection)
@@ -359,9 +380,9 @@ class Pooled(SessionMode):
                 cursor.execute("ROLLBACK")
             self.rest()
             raise self._no_transactions()
-        if note is not None and note.makes_keys:
-            self.trail.made_keys()
         effect = self.connection.session.effect
+        if effect is not None or (note is not None and note.makes_keys):
+            self.trail.made_keys()
         if effect is not None and not self._pinned:
             self._pin(effect, sql)
         self.rest()
@@ -405,6 +426,7 @@ class Pooled(SessionMode):
             super().set_autocommit(autocommit, force)
             return
         self._begin()
+        self.validate_no_atomic_block()
         if not autocommit and self._mode == "statement":
             raise self._no_transactions()
         if not autocommit:
@@ -414,7 +436,6 @@ class Pooled(SessionMode):
             super().set_autocommit(autocommit, force)
             self.rest()
             return
-        self.validate_no_atomic_block()
         self.autocommit = autocommit
         if autocommit and self.run_commit_hooks_on_set_autocommit_on:
             self.run_and_clear_commit_hooks()
@@ -454,17 +475,16 @@ class Pooled(SessionMode):
 
     # ------------------------------------------------------------------ on purpose
 
-    @contextlib.contextmanager
-    def session(self) -> Iterator[None]:
-        """Keep one connection from the first statement of a `with` block to its end."""
+    def begin_session(self) -> None:
+        """Keep the connection, from the next statement on, until `end_session`; may be nested."""
         self.holds += 1
         self._sessions += 1
         if self._is_loose() and self._pool is not None:
             self._pool.count_pin("carpool.session()")
-        try:
-            yield
-        finally:
-            self._sessions -= 1
-            self.holds -= 1
-            if self._mode != "session":
-                self.rest()
+
+    def end_session(self) -> None:
+        """Do no longer so."""
+        self._sessions -= 1
+        self.holds -= 1
+        if self._mode != "session":
+            self.rest()
