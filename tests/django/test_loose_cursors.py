@@ -215,3 +215,61 @@ def test_one_that_is_collected_while_another_gives_the_connection_back(connectio
     assert nested == [None]
     assert value(connection, "SELECT 1") == 1
     assert is_free()
+
+
+def test_one_that_is_dropped_unused(connection, is_free):
+    """Such as the usual check of whether the database is there."""
+    connection.cursor()
+    assert is_free()
+
+
+def test_one_that_another_thread_closes_leaves_the_connection_to_its_owner(connection, in_thread):
+    cursor = connection.cursor()
+    in_thread(cursor.close)
+    assert connection.pool.snapshot().leased == 1
+    assert value(connection, "SELECT 1") == 1
+    assert connection.pool.snapshot().leased == 0
+
+
+def test_who_looks_at_the_connection_does_not_pin_it(connection, is_free):
+    """As monitoring does before each statement."""
+    with connection.cursor() as cursor:
+        for _ in range(3):
+            assert hasattr(cursor.connection, "get_dsn_parameters") in (True, False)
+            assert cursor.connection.info.dbname == connection.settings_dict["NAME"]
+            assert not cursor.connection.closed
+            assert not hasattr(cursor.connection, "nothing")
+            cursor.execute("SELECT 1")
+            cursor.fetchall()
+    assert connection.pinned is None
+    assert is_free()
+
+
+def test_rows_can_be_scrolled_through_again(connection):
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT generate_series(1, 3)")
+        assert len(cursor.fetchall()) == 3
+        cursor.scroll(0, mode="absolute")
+        assert len(cursor.fetchall()) == 3
+
+
+def test_wrappers_of_others_are_used(connection, is_free):
+    class Theirs(CursorWrapper):
+        """As a toolbar's."""
+
+    connection.make_cursor = lambda cursor: Theirs(cursor, connection)
+    with connection.cursor() as cursor:
+        assert isinstance(cursor, Theirs)
+        cursor.execute("SELECT 1")
+        cursor.fetchall()
+        assert is_free()
+        cursor.execute("SELECT 2")
+        assert cursor.fetchall() == [(2,)]
+
+
+def test_what_is_no_wrapper_of_django_s_keeps_the_connection(connection, is_free):
+    connection.make_cursor = lambda cursor: cursor
+    assert value(connection, "SELECT 1") == 1
+    assert connection.pinned == "unknown kind of cursor"
+    connection.close()
+    assert is_free()

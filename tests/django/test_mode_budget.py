@@ -5,7 +5,7 @@ from django.db import transaction
 
 from tests.probing import calls_of, value
 
-MORE, MORE_IN_ATOMIC = 14, 0
+MORE, MORE_IN_ATOMIC = 17, 2
 
 
 def cost(connection):

@@ -128,20 +128,26 @@ LOOKS_BACK = [
     ("LAST_INSERT_ID", INSERT, "SELECT LAST_INSERT_ID()"),
     ("LAST_INSERT_ID", INSERT, "SELECT last_insert_id /* x */ ()"),
     ("LAST_INSERT_ID", INSERT, "SELECT /*!50000LAST_INSERT_ID()*/"),
+    ("LAST_INSERT_ID", INSERT, "SELECT LAST_INSERT_ID/*M!100100(*/ # x\n)"),
+    ("LAST_INSERT_ID", INSERT, "SELECT `last_insert_id`()"),
     ("ROW_COUNT", "UPDATE book SET title = 'other'", "SELECT ROW_COUNT ()"),
     ("FOUND_ROWS", "SELECT * FROM book LIMIT 1", "SELECT FOUND_ROWS()"),
     ("LASTVAL", DRAW, "SELECT LASTVAL(s)"),
     ("PREVIOUS VALUE", DRAW, "SELECT PREVIOUS/**/VALUE FOR s"),
     ("@@identity", INSERT, "SELECT @@identity"),
     ("@@identity", INSERT, "SELECT @@session . /* x */ `identity`"),
+    ("@@identity", INSERT, "SELECT @@local.identity"),
     ("@@identity", INSERT, "SHOW VARIABLES LIKE 'identity'"),
+    ("@@identity", INSERT, "/* x */ SHOW LOCAL VARIABLES WHERE Variable_name = 'identity'"),
     ("@@last_insert_id", INSERT, "SELECT @@last_insert_id"),
     ("@@warning_count", WARN, "SELECT @@warning_count"),
     ("@@error_count", "SELECT * FROM nowhere", "SELECT @@ERROR_COUNT"),
     ("SHOW WARNINGS", WARN, "SHOW/**/WARNINGS"),
     ("SHOW WARNINGS", WARN, "SHOW COUNT(*) WARNINGS"),
+    ("SHOW WARNINGS", WARN, "-- don't\n/*!50000SHOW*/ WARNINGS"),
     ("SHOW ERRORS", "SELECT * FROM nowhere", "SHOW ERRORS LIMIT 1"),
     ("GET DIAGNOSTICS", WARN, "GET DIAGNOSTICS @x = NUMBER"),
+    ("GET DIAGNOSTICS", WARN, "GET CURRENT DIAGNOSTICS @x = NUMBER"),
 ]
 
 
@@ -155,6 +161,17 @@ def test_what_looks_back_depends_on_the_statement_before(make_pool, reason, earl
     assert pool.driver.looks_back(statement) == reason
     pool.release(first)
     pool.release(second)
+
+
+def test_a_sequence_in_the_mode_of_oracle_looks_back(pool):
+    connection, statement = pool.acquire(), "SELECT s . /* x */ CURRVAL"
+    run(connection, "CREATE SEQUENCE s")
+    run(connection, "SET sql_mode = 'ORACLE'")
+    assert answer(connection, statement) == ((None,),)
+    run(connection, "SELECT s.nextval")
+    assert answer(connection, statement) == ((1,),)
+    assert pool.driver.looks_back(statement) == "CURRVAL"
+    pool.release(connection)
 
 
 def prepare(connection):
@@ -190,6 +207,7 @@ def answer(connection, statement):
         *("SELECT `row_count`, `found_rows` FROM `t`", "SELECT SQL_CALC_FOUND_ROWS * FROM t"),
         *("SELECT * FROM warnings", "SELECT * FROM `errors`", "SHOW TABLES", "SHOW CREATE TABLE t"),
         *("SELECT identity FROM t", "SELECT @@version", "SELECT previous FROM t", "SELECT value"),
+        *("UPDATE t SET n = LAST_INSERT_ID(n + 1)", "SELECT show_email, warnings FROM t"),
     ],
 )
 def test_names_alike_do_not(pool, statement):

@@ -3,6 +3,7 @@
 import pytest
 
 from carpool.oracle.looking import looks_back
+from tests.named_alike import NAMES, texts_of, work
 
 
 def run(connection, statement):
@@ -90,3 +91,16 @@ def test_the_present_value_of_a_sequence_looks_back(text):
 @pytest.mark.parametrize("text", ["SELECT s.nextval FROM dual", "SELECT currvals FROM t"])
 def test_others_do_not(text):
     assert looks_back(text) is None
+
+
+def test_columns_of_these_names_do_not(oracledb, django_databases, monkeypatch):
+    """The stand-in does not know such statements, so it is given another in their place."""
+    monkeypatch.setattr(oracledb.Cursor, "rowcount", 0, raising=False)
+    entry = {"ENGINE": "django.db.backends.oracle", "NAME": "db/shop"}
+    connection = django_databases(default=entry)["default"]
+    monkeypatch.setattr("django.db.backends.oracle.utils.BoundVar.get_value", lambda _key: [1])
+    with texts_of(connection, instead=("BEGIN NULL; END;", None, False)) as texts:
+        work(connection)
+    connection.close()
+    assert len(texts) > 15 * len(NAMES)
+    assert [text for text in texts if looks_back(text)] == []

@@ -159,7 +159,8 @@ LOOKS_BACK = [
     ("last_insert_rowid", "SELECT Last_Insert_RowID /* x */ ()"),
     ("changes", "SELECT changes()"),
     ("changes", "SELECT changes -- x\n()"),
-    ("changes", 'SELECT "changes"()'),
+    ("changes", 'SELECT "changes" ( /* x */ )'),
+    ("changes", "SELECT [changes]()"),
     ("total_changes", "SELECT total_changes()"),
 ]
 
@@ -181,6 +182,7 @@ def test_what_looks_back_depends_on_the_statement_before(make_pool, reason, stat
     [
         *('SELECT "log"."changes" FROM "log"', 'INSERT INTO "log" ("id", "changes") VALUES (?, ?)'),
         *('INSERT INTO "log_changes" ("id") VALUES (?)', "UPDATE log SET changes = 1"),
+        *('INSERT INTO "changes" ("id") VALUES (?)', "SELECT id FROM log ORDER BY changes -- (x)"),
     ],
 )
 def test_columns_of_that_name_do_not(pool, statement):

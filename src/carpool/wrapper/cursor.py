@@ -36,7 +36,7 @@ class LooseCursor(CursorWrapper):
     """
 
     db: Pooled
-    lease: object  # the one that `cursor` belongs to
+    lease: object = _CLOSED  # the one that `cursor` belongs to
     era: object  # of Django's connection, which ends with its `close`
     name: str | None = None  # of a server-side cursor
     kept = False  # the connection, until `close`
@@ -148,6 +148,16 @@ class LooseCursor(CursorWrapper):
                 self._let_go()
             self.lease = _CLOSED
 
+    def __del__(self) -> None:
+        db = self.db
+        if self.lease is not db.lease:
+            return
+        db.reading.discard(id(self))
+        if db.thread_ident == get_ident():
+            del self.cursor  # nobody else may have it
+            with contextlib.suppress(Exception):
+                db.rest()
+
     # -------------------------------------------------------------------- rows
     # As Django's, which makes a function anew for each call.
 
@@ -252,18 +262,9 @@ class StreamingCursor(LooseCursor):
     def _read(self) -> None:
         """Note that all rows have been read."""
         if id(self) in self.db.reading and self.lease is self.db.lease:
-            self.over = self.cursor.done = True
+            if hasattr(self.cursor, "done"):  # else it gives its rows without the connection
+                self.over = self.cursor.done = True
             self._let_go()
-
-    def __del__(self) -> None:
-        db = self.__dict__.get("db")
-        if db is None or self.lease is not db.lease:
-            return
-        db.reading.discard(id(self))
-        if db.thread_ident == get_ident():
-            del self.cursor  # nobody else may have it
-            with contextlib.suppress(Exception):
-                db.rest()
 
 
 class _Varieties(dict[type[Any], type[Any]]):
@@ -281,5 +282,11 @@ class _Varieties(dict[type[Any], type[Any]]):
 
 #: By whether all rows are with the client when a statement has been executed.
 PLAIN: Final = {True: LooseCursor, False: StreamingCursor}
-#: The same for other wrappers of cursors than Django's plain one.
-LOOSE: Final = {buffers: _Varieties(mixin) for buffers, mixin in PLAIN.items()}
+_LOOSE: Final = {buffers: _Varieties(mixin) for buffers, mixin in PLAIN.items()}
+
+
+def become_loose(cursor: Any, *, buffers: bool) -> Any:
+    """Make a cursor that somebody else has wrapped, in a CursorWrapper, one of these."""
+    cursor.__class__ = _LOOSE[buffers][type(cursor)]
+    cursor.lease, cursor.era = cursor.db.lease, cursor.db.era
+    return cursor

@@ -13,15 +13,16 @@ from __future__ import annotations
 import contextlib
 import logging
 from asyncio import _get_running_loop
-from typing import TYPE_CHECKING, Any, ClassVar
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, Final
 
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.backends.utils import debug_transaction
+from django.db.backends.utils import CursorWrapper, debug_transaction
 from django.db.utils import InterfaceError
 
 from carpool.errors import NoTransactions
 from carpool.shape import shape
-from carpool.wrapper.cursor import LOOSE, PLAIN
+from carpool.wrapper.cursor import PLAIN, become_loose
 from carpool.wrapper.raw import StandIn
 from carpool.wrapper.session import SessionMode, refuse_in_event_loop
 from carpool.wrapper.settings import PARAMETERS
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from carpool.wrapper.trail import Note
 
 logger = logging.getLogger("carpool.pool")
+
+MAKE_CURSOR: Final = BaseDatabaseWrapper.make_cursor  # Django's; others may patch theirs in later
 
 # What a transaction is, to Django.
 _TRANSACTION = (
@@ -62,15 +65,10 @@ class Pooled(SessionMode):
     _sessions = 0  # begun by `begin_session`
     may_begin = True  # a transaction
     _chosen_mode = "session"  # of the pool; `_mode` is another while CONN_MAX_AGE is set
-    _makes_plain_cursors: ClassVar[bool]  # no subclass has an idea of its own
     _made_with = True  # the autocommit of the pool's connections
     _is_checked = False  # by the option `check`, which may do anything to a connection
     _buffers = False  # rows are all with the client when a statement has been executed
     _by_atomic = False  # the transaction is an `atomic`'s
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        cls._makes_plain_cursors = cls.make_cursor is BaseDatabaseWrapper.make_cursor
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -223,6 +221,7 @@ class Pooled(SessionMode):
             or self._pinned
             or self.reading
             or self._thread_sharing_count  # type: ignore[attr-defined] # not in the stubs
+            or self.thread_ident != get_ident()  # a cursor is closed or collected elsewhere
         ):
             return
         self.holds += 1  # a finalizer, or a signal's handler, may come here meanwhile
@@ -277,10 +276,11 @@ class Pooled(SessionMode):
                 extra={"pool": pool.name, "reason": reason},
             )
 
-    def kind(self) -> type[Any]:
-        """Return the class of the connection that was used last."""
-        last = None if self._preferred is None else self._preferred()
-        return StandIn if last is None else type(last)
+    def known(self) -> Any:
+        """Return the connection at hand, or the one used last, to be looked at; None: none."""
+        if self._lessor is not None:
+            return self.connection
+        return None if self._preferred is None else self._preferred()
 
     def raw(self) -> Any:
         """Return the database module's connection, pinned: somebody uses it past Django."""
@@ -327,25 +327,32 @@ class Pooled(SessionMode):
     def _cursor(self, name: str | None = None) -> Any:
         if self._mode == "session" and self.connection is not None:
             return super()._cursor(name)
+        if self.thread_ident != get_ident():
+            self.validate_thread_sharing()
         self.holds += 1
         try:
             if self._lessor is None:
                 self.ready()
             if self._mode == "session":
                 return super()._cursor(name)
-            cursor = self.database_cursor(name)
-            # What `_prepare_cursor` comes to, in most cases.
-            if self.queries_logged or not self._makes_plain_cursors:
-                cursor = self._prepare_cursor(cursor)  # type: ignore[attr-defined] # not in the stubs
-                cursor.__class__ = LOOSE[self._buffers][type(cursor)]
-                cursor.lease, cursor.era = self.lease, self.era
-            else:
-                self.validate_thread_sharing()
-                cursor = PLAIN[self._buffers](cursor, self)
-            if name is not None:
-                cursor.name = name
+            return self._loose_cursor(name)
         finally:
             self.holds -= 1
+
+    def _loose_cursor(self, name: str | None) -> Any:
+        """Do what `_prepare_cursor` does; in most cases that comes to little."""
+        cursor = self.database_cursor(name)
+        plain = getattr(self.make_cursor, "__func__", None) is MAKE_CURSOR
+        if plain and not self.queries_logged:
+            cursor = PLAIN[self._buffers](cursor, self)
+        else:
+            cursor = self._prepare_cursor(cursor)  # type: ignore[attr-defined] # not in the stubs
+            if not isinstance(cursor, CursorWrapper):
+                self._pin("unknown kind of cursor")  # nobody knows when it is done
+                return cursor
+            cursor = become_loose(cursor, buffers=self._buffers)
+        if name is not None:
+            cursor.name = name
         return cursor
 
     def database_cursor(self, name: str | None) -> Any:
@@ -477,10 +484,10 @@ class Pooled(SessionMode):
 
     def begin_session(self) -> None:
         """Keep the connection, from the next statement on, until `end_session`; may be nested."""
-        self.holds += 1
-        self._sessions += 1
         if self._is_loose() and self._pool is not None:
             self._pool.count_pin("carpool.session()")
+        self.holds += 1
+        self._sessions += 1
 
     def end_session(self) -> None:
         """Do no longer so."""
