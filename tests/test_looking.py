@@ -72,7 +72,7 @@ MYSQL = {
     "LAST_INSERT_ID": [
         *("SELECT LAST_INSERT_ID ( )", "SELECT last_insert_id(# x\n)", "SELECT `last_insert_id`()"),
         *("SELECT/*!50000LAST_INSERT_ID()*/", "SELECT LAST_INSERT_ID/*!50000()*/"),
-        *("SELECT LAST_INSERT_ID/*M!100100 ( */)", "SELECT 'it\\'s', LAST_INSERT_ID/**/()"),
+        *("SELECT LAST_INSERT_ID/*M!100100 ( */)", "SELECT '# it\\'s', LAST_INSERT_ID/**/()"),
     ],
     "ROW_COUNT": ["SELECT ROW_COUNT()", "SELECT '#', row_count()", "SELECT '#', row_count/**/()"],
     "FOUND_ROWS": ["SELECT FOUND_ROWS()"],
