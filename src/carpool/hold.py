@@ -30,6 +30,7 @@ class session(ContextDecorator):  # noqa: N801 - it reads as the function it is 
 
     def __init__(self, using: str | None = None) -> None:
         self.using = using
+        self._entered: list[Pooled] = []
 
     def __call__(self, function: F) -> F:
         """Decorate a function."""
@@ -44,10 +45,14 @@ class session(ContextDecorator):  # noqa: N801 - it reads as the function it is 
         connection = self._connection()
         if connection is not None:
             connection.begin_session()
+            self._entered.append(connection)
 
     def __exit__(self, *exc: object) -> None:
-        connection = self._connection()
-        if connection is not None:
+        if self._entered:
+            own = self._connection()
+            # A generator may be finished in another thread than the one that began it.
+            connection = own if own in self._entered else self._entered[-1]
+            self._entered.remove(connection)
             connection.end_session()
 
     def _connection(self) -> Pooled | None:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from carpool.sockets import Farewell
 
 
+ANY = 0  # in place of a thread's number
+
+
 class Session:
     """What the pool knows of one server session. Belongs to whoever holds the connection."""
 
@@ -21,7 +24,7 @@ class Session:
         self.effect: str | None = None  # the first that may have left state behind
         self.lease = 0  # counts; cursors of earlier leases are refused
         self.by_hand = False  # in this lease the connection itself was asked for a cursor
-        self.holder = 0  # the thread that alone may do so; 0: any, as in session mode
+        self.holder = ANY  # the thread that alone may do so
         self.everything = False  # the reset under way clears the session
         self.set_up_by: object = None  # who has set it up; None: nobody
         self.redo = False  # ... in a way that a reset wipes
@@ -32,16 +35,23 @@ class Session:
     def take_by_hand(self) -> None:
         """Note that the connection itself is asked for a cursor, past Django.
 
-        Raises StaleCursorError if another thread has leased it since the caller got hold of it.
+        Raises as `check_holder`.
+        """
+        self.check_holder()
+        self.by_hand = True
+
+    def check_holder(self) -> None:
+        """Raise StaleCursorError if the calling thread has no right to the connection any more.
+
+        In transaction mode somebody may have got hold of it in an earlier lease.
         """
         if self.holder and self.holder != get_ident():
             raise StaleCursorError("the connection has been given back, and another thread has it")
-        self.by_hand = True
 
     def settled(self) -> None:
         """Note that a lease has ended."""
         self.lease += 1
-        self.by_hand, self.holder = False, 0
+        self.by_hand, self.holder = False, ANY
 
     def cleared(self) -> None:
         """Note that a reset is complete; what could be looked back at has gone with it."""

@@ -244,22 +244,40 @@ def test_the_connection_of_the_module_taken_within_atomic_stays_after_it(connect
     assert is_free()
 
 
-def test_the_connection_of_the_module_kept_beyond_a_transaction(connection, django_subject):
-    """Who has got hold of the real one does not get into another's lease by it."""
+@pytest.fixture
+def raw(connection):
+    """The real connection of a lease that is over."""
     with transaction.atomic():
         value(connection, "SELECT 1")
-        raw = connection.connection
+        return connection.connection
 
-    def use_it_by_hand():
+
+def test_by_the_modules_own_connection_nobody_gets_into_anothers_lease(connection, raw):
+    def refuse(act):
+        with pytest.raises(carpool.StaleCursorError, match="another thread has it"):
+            act()
+
+    def use_it():
         with transaction.atomic():
-            value(connections["default"], "SELECT 1")
+            keep(1)
             assert connections["default"].connection is raw
-            in_thread(lambda: refuse(raw))
+            in_thread(lambda: refuse(raw.cursor))
+            in_thread(lambda: refuse(raw.rollback))
         connections["default"].close()
 
-    def refuse(raw):
-        with pytest.raises(carpool.StaleCursorError, match="another thread has it"):
-            raw.cursor()
+    in_thread(use_it)
+    assert value(connection, "SELECT count(*) FROM note") == 1
 
-    in_thread(use_it_by_hand)
-    assert value(connection, "SELECT 1") == 1
+
+def test_what_is_done_to_an_idle_connection_by_hand_reaches_nobody(connection, raw, django_subject):
+    leak = next(iter(django_subject.leaks.values()))
+    before = shown(connection, leak.probe)
+    connection.close()
+    run(raw, leak.plant)
+    assert in_thread(lambda: shown(connections["default"], leak.probe)) == before
+
+
+def test_a_transaction_begun_by_hand_on_an_idle_connection_takes_nobody_in(raw, django_subject):
+    run(raw, "BEGIN")
+    in_thread(lambda: keep(1))
+    assert django_subject.ask("SELECT count(*) FROM note") == 1

@@ -162,21 +162,25 @@ class Noticing(Base):  # type: ignore[misc] # the modules' own class comes after
 
     def commit(self) -> None:
         """As the module's."""
+        self.session.check_holder()
         self._exchange(super().commit)
         self.session.end()
 
     def rollback(self) -> None:
         """As the module's."""
+        self.session.check_holder()
         self._exchange(super().rollback)
         self.session.end()
 
     def begin(self) -> None:
         """As the module's."""
+        self.session.check_holder()
         self.session.begun = True
         self._exchange(super().begin)
 
     def autocommit(self, value: Any) -> None:
         """As the module's; to switch it on commits what is open."""
+        self.session.check_holder()
         before = self.get_autocommit()
         self._exchange(super().autocommit, value)
         session = self.session

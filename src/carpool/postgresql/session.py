@@ -109,6 +109,16 @@ class Connection(psycopg.Connection[Any]):
             yield inner
         session.entered -= 1
 
+    def commit(self) -> None:
+        """As psycopg's."""
+        self.session.check_holder()
+        super().commit()
+
+    def rollback(self) -> None:
+        """As psycopg's."""
+        self.session.check_holder()
+        super().rollback()
+
     def transaction(self, *args: Any, **kwargs: Any) -> Any:
         """As psycopg's."""
         self.session.take_by_hand()

@@ -171,6 +171,16 @@ class Noticing(ConnectionBase):
         self.session.opened.closed = True
         self._note("closed")
 
+    def commit(self) -> None:
+        """As sqlite3's."""
+        self.session.check_holder()
+        super().commit()
+
+    def rollback(self) -> None:
+        """As sqlite3's."""
+        self.session.check_holder()
+        super().rollback()
+
     def cursor(self, factory: Any = sqlite3.Cursor) -> Any:
         """As sqlite3's, for the present lease."""
         self.session.take_by_hand()

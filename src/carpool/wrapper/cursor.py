@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 _HARMLESS: Final = {
     *("arraysize", "closed", "description", "itersize", "lastrowid", "messages", "name", "query"),
     *("rowcount", "rownumber", "scrollable", "statement", "statusmessage", "warning_count"),
-    *("_executed", "_last_executed", "_query"),  # of which Django makes the text of a statement
     *("close", "fetchall", "fetchmany", "fetchone", "mogrify", "nextset", "results", "scroll"),
     *("set_result", "setinputsizes", "setoutputsize"),
 }
@@ -193,9 +193,20 @@ class LooseCursor(CursorWrapper):
         return self.db.stand_in()
 
     def __getattr__(self, attr: str) -> Any:
-        if attr not in _HARMLESS:
+        value = super().__getattr__(attr)
+        if attr in _HARMLESS or attr.startswith("_"):
+            return value
+        if self.lease is self.db.lease:
             self._hold()
-        return super().__getattr__(attr)
+        elif callable(value):
+            return partial(self._call, attr)  # not now: who only looks shall lose no rows
+        else:
+            self.kept = True  # from the next statement on
+        return value
+
+    def _call(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        self._hold()
+        return getattr(self.cursor, method)(*args, **kwargs)
 
     def _hold(self) -> None:
         """Keep the connection, and the database's cursor, until `close`.

@@ -16,12 +16,17 @@ if TYPE_CHECKING:
     from carpool.pool import Pool
 
 _MAKES_KEYS: Final = re.compile("insert|replace|merge|copy|load", re.IGNORECASE)
+_ONE_STATEMENT: Final = re.compile(
+    r"[\s(]*(?:select|insert|update|delete|replace|values|with|show|get)\b[^;]*+[\s;]*\Z",
+    re.IGNORECASE,
+)
 
 
 class Note(NamedTuple):
     """What is to be known of a statement."""
 
     looks_back: str | None  # at what
+    surely: bool  # and no definition, nor a script that may have made what it looks at
     makes_keys: bool  # it may
 
 
@@ -35,8 +40,10 @@ def reader(pool: Pool[Any]) -> Callable[[str], Note | None]:
         looks_back = pool.driver.looks_back
 
         def read(sql: str) -> Note | None:
-            note = Note(looks_back(sql), _MAKES_KEYS.search(sql) is not None)
-            return note if any(note) else None
+            reason = looks_back(sql)
+            makes_keys = _MAKES_KEYS.search(sql) is not None
+            surely = _ONE_STATEMENT.match(sql) is not None and "nextval" not in sql.lower()
+            return Note(reason, surely, makes_keys) if reason or makes_keys else None
 
         found = _readers[pool] = known(read)
     return found

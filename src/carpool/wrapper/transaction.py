@@ -21,6 +21,7 @@ from django.db.backends.utils import CursorWrapper, debug_transaction
 from django.db.utils import InterfaceError
 
 from carpool.errors import NoTransactions
+from carpool.sessions import ANY
 from carpool.shape import shape
 from carpool.wrapper.cursor import PLAIN, become_loose
 from carpool.wrapper.raw import StandIn
@@ -159,12 +160,20 @@ class Pooled(SessionMode):
 
     def _enter(self) -> None:
         connection = self.connection
+        session = connection.session
+        if self._is_checked:
+            session.by_hand = False
+            self.trail.lose()
+        if session.by_hand or session.effect is not None:
+            # Somebody who had got hold of it in an earlier lease has used it since.
+            pool = self._lessor
+            self._leave()  # to be reset
+            self._take(pool)  # type: ignore[arg-type] # it has just been acquired
+            self._enter()
+            return
         self.lease = object()
         if not self._thread_sharing_count:  # type: ignore[attr-defined] # not in the stubs
-            connection.session.holder = self.thread_ident
-        if self._is_checked:
-            connection.session.by_hand = False
-            self.trail.lose()
+            session.holder = self.thread_ident
         self.trail.enter(connection)
 
     def _chosen(self) -> None:
@@ -370,7 +379,8 @@ class Pooled(SessionMode):
     def before(self, note: Note, sql: object) -> None:
         """Look at a statement that is about to be executed. Raises NotTheSameSession."""
         if note.looks_back is not None:
-            self.trail.check(note.looks_back)
+            if note.surely:
+                self.trail.check(note.looks_back)
             if not self._pinned:
                 self._pin(note.looks_back, sql)
 
@@ -393,6 +403,19 @@ class Pooled(SessionMode):
         if effect is not None and not self._pinned:
             self._pin(effect, sql)
         self.rest()
+
+    def inc_thread_sharing(self) -> None:
+        """As Django's; then any thread may use the connection at hand."""
+        super().inc_thread_sharing()
+        if self.lease is not None:
+            self.connection.session.holder = ANY
+
+    def dec_thread_sharing(self) -> None:
+        """As Django's."""
+        super().dec_thread_sharing()
+        if self.lease is not None and not self._thread_sharing_count:  # type: ignore[attr-defined] # not in the stubs
+            self.connection.session.holder = self.thread_ident
+            self.rest()
 
     def is_usable(self) -> bool:
         """As the engine's, of the connection held or the next one."""
