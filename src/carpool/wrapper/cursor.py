@@ -15,7 +15,7 @@ from carpool.errors import StaleCursorError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from carpool.wrapper.transaction import Pooled
+    from carpool.wrapper.leases import ShortLeases
 
 # Of the databases' cursors: what neither asks the server nor changes how the cursor works.
 _HARMLESS: Final = {
@@ -35,13 +35,13 @@ class LooseCursor(CursorWrapper):
     another connection, and a cursor of that. As all cursors, it is for one thread at a time.
     """
 
-    db: Pooled
+    db: ShortLeases
     lease: object = _CLOSED  # the one that `cursor` belongs to
     era: object  # of Django's connection, which ends with its `close`
     name: str | None = None  # of a server-side cursor
     kept = False  # the connection, until `close`
 
-    def __init__(self, cursor: Any, db: Pooled) -> None:
+    def __init__(self, cursor: Any, db: ShortLeases) -> None:
         self.cursor, self.db = cursor, db
         self.lease, self.era = db.lease, db.era
 

@@ -6,7 +6,7 @@ from inspect import getattr_static
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from carpool.wrapper.transaction import Pooled
+    from carpool.wrapper.leases import ShortLeases
 
 
 # What monitoring looks at: facts about the connection that need no server and change nothing.
@@ -24,9 +24,9 @@ class StandIn:
     """
 
     __slots__ = ("_wrapper",)
-    _wrapper: Pooled
+    _wrapper: ShortLeases
 
-    def __init__(self, wrapper: Pooled) -> None:
+    def __init__(self, wrapper: ShortLeases) -> None:
         object.__setattr__(self, "_wrapper", wrapper)
 
     def __getattr__(self, name: str) -> Any:
