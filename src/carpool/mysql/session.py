@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from carpool import sockets
 from carpool.errors import StaleCursorError
+from carpool.looking import text_of
 from carpool.mysql.effects import effect, transaction
 from carpool.sessions import Session
 
@@ -97,13 +98,6 @@ class MySQLSession(Session):
 # Of which `executemany` makes something else.
 _AROUND: Final = " \t\r\n;"
 _PLACEHOLDER: Final = re.compile(r"%(?:\([^)]*\))?[s%]")
-
-
-def text_of(query: Any) -> str:
-    """Return any kind of query as a text."""
-    if isinstance(query, bytes | bytearray):
-        return query.decode(errors="replace")
-    return str(query)
 
 
 if TYPE_CHECKING:
