@@ -59,6 +59,16 @@ class Connection(ext.connection):  # type: ignore[misc] # untyped
                 self.session.farewell = sockets.Farewell(self.fileno())
         super().close()
 
+    def commit(self) -> None:
+        """As psycopg's."""
+        self.session.check_holder()
+        super().commit()
+
+    def rollback(self) -> None:
+        """As psycopg's."""
+        self.session.check_holder()
+        super().rollback()
+
     def set_client_encoding(self, encoding: str) -> None:
         """As psycopg's, until the connection is given back."""
         self.session.effect = self.session.effect or "client encoding"
