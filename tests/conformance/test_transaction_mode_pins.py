@@ -10,6 +10,7 @@ import carpool
 from tests.conformance.asking import in_thread, run, shown, value
 from tests.conformance.leases import is_free
 from tests.conformance.site import Note, get, keep
+from tests.probing import eventually
 
 pytestmark = pytest.mark.modes(
     "transaction", reason="what all modes have in common is in test_engine.py"
@@ -273,6 +274,7 @@ def test_what_is_done_to_an_idle_connection_by_hand_reaches_nobody(connection, r
     leak = next(iter(django_subject.leaks.values()))
     before = shown(connection, leak.probe)
     connection.close()
+    eventually(lambda: connection.pool.snapshot().idle)  # the probe has cost a reset
     run(raw, leak.plant)
     assert in_thread(lambda: shown(connections["default"], leak.probe)) == before
 

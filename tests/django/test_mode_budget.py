@@ -5,7 +5,7 @@ from django.db import transaction
 
 from tests.probing import calls_of, value
 
-MORE, MORE_IN_ATOMIC = 17, 2
+MORE, MORE_IN_ATOMIC = 20, 5
 
 
 def cost(connection):

@@ -22,6 +22,7 @@ from carpool.postgresql.params import (
     uses_service,
 )
 from carpool.postgresql.session import Connection, ServerCursor, tracked
+from carpool.sessions import ANY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -155,7 +156,8 @@ class PsycopgDriver(PostgreSQLDriver[Connection]):
     def settle(self, connection: Connection) -> bool:
         """See `Driver`."""
         session = connection.session
-        session.settled()
+        session.lease += 1  # what `settled` does, without a call
+        session.by_hand, session.holder = False, ANY
         return (
             session.effect is None
             and connection.pgconn.transaction_status == IDLE

@@ -62,7 +62,6 @@ class ShortLeases(SessionMode):
     _pinned: str | None = None  # what has been done to the session
     _sessions = 0  # begun by `begin_session`
     may_begin = True  # a transaction
-    _chosen_mode = "session"  # of the pool; `_mode` is another while CONN_MAX_AGE is set
     _made_with = True  # the autocommit of the pool's connections
     _is_checked = False  # by the option `check`, which may do anything to a connection
     _buffers = False  # rows are all with the client when a statement has been executed
@@ -147,13 +146,10 @@ class ShortLeases(SessionMode):
         super().ensure_connection()
         return False
 
-    def connect(self) -> None:
-        """As in session mode; what nobody holds goes back at once."""
-        self._mode = self._chosen_mode
-        super().connect()
-        if self._mode != "session":
-            self._enter()
-            self.rest()
+    def _connected(self) -> None:
+        """Begin the first lease of a request; what nobody holds goes back at once."""
+        self._enter()
+        self.rest()
 
     def _enter(self) -> None:
         connection = self.connection
@@ -321,26 +317,21 @@ class ShortLeases(SessionMode):
         self._forget_lease()
         super().forget_connection()
 
-    def close_if_unusable_or_obsolete(self) -> None:
-        """As in session mode."""
-        if self._mode == "session":
-            super().close_if_unusable_or_obsolete()
-        else:
-            self.close()
-
     # ------------------------------------------------------------------- cursors
 
     def _cursor(self, name: str | None = None) -> Any:
         if self._mode == "session" and self.connection is not None:
             return super()._cursor(name)
-        if self.thread_ident != get_ident():
-            self.validate_thread_sharing()
         self.holds += 1
         try:
-            if self._lessor is None:
-                self.ready()
+            if self.connection is None:
+                self.ensure_connection()
             if self._mode == "session":
                 return super()._cursor(name)
+            if self.thread_ident != get_ident():
+                self.validate_thread_sharing()
+            if self._lessor is None:
+                self.ready()
             return self._loose_cursor(name)
         finally:
             self.holds -= 1

@@ -38,6 +38,7 @@ class SessionMode(BaseDatabaseWrapper):
     _chosen_for: tuple[Any, ...] | None = None  # the parameters that `_pool` was chosen for
     _chosen_zone: Any = None  # and the time zone; Django tells when that changes
     _mode = "session"  # of `_pool`; with none, too
+    _chosen_mode = "session"  # the same, also while a CONN_MAX_AGE makes it session mode
     _preferred: weakref.ref[Any] | None = None  # what to acquire if it can be had
     _lessor: Pool[Any] | None = None  # the pool that `connection` came from
     _minded = False
@@ -146,8 +147,14 @@ class SessionMode(BaseDatabaseWrapper):
             self._lessor = None
             super().connect()
             return
+        self._mode = self._chosen_mode
         self._start()
         self._take(pool)
+        if self._mode != "session":
+            self._connected()
+
+    def _connected(self) -> None:
+        """Do what a mode does with a request's first connection."""
 
     def _start(self) -> None:
         """Start from the state that Django's `connect` starts from."""
@@ -282,7 +289,9 @@ class SessionMode(BaseDatabaseWrapper):
 
     def close_if_unusable_or_obsolete(self) -> None:
         """Give the connection back at the end of a request. The pool sees what state it is in."""
-        if self._lessor is None or self.settings_dict["CONN_MAX_AGE"] != 0:
+        if self._mode != "session":
+            self.close()
+        elif self._lessor is None or self.settings_dict["CONN_MAX_AGE"] != 0:
             super().close_if_unusable_or_obsolete()
         elif self.in_atomic_block or self.connection is None or not self._close_is_plain:
             self.close()
@@ -303,7 +312,8 @@ class SessionMode(BaseDatabaseWrapper):
         """As Django's; only a connection kept over requests needs a health check."""
         if self.health_check_enabled:
             self.close_if_health_check_failed()
-        self.ensure_connection()
+        if self.connection is None:
+            self.ensure_connection()
         try:
             cursor = self.create_cursor(name)
         except Exception:
