@@ -214,3 +214,20 @@ def test_receivers_that_leave_something_do_not_pin(use, in_thread):
     finally:
         connection_created.disconnect(receiver)
     assert connection.pool.get_stats()["pins"] == 0
+
+
+def discard_all(connection):
+    connection.execute("DISCARD ALL")
+
+
+@pytest.mark.psycopg3
+@pytest.mark.parametrize("reset", ["always", "rollback", None, discard_all])
+def test_a_pinned_connection_is_lent_again_whatever_the_reset(use, reset, in_thread, database):
+    connection = use({**MODE, "reset": reset})
+    for _ in range(2):
+        run(connection, "SET work_mem = '77MB'")
+        connection.close()
+    kept = reset in ("rollback", None)
+    assert (in_thread(lambda: value(default, "SHOW work_mem")) == "77MB") is kept
+    assert connection.pool.snapshot().leased == 0
+    assert len(database.sessions()) == 1

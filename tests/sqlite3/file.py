@@ -17,6 +17,9 @@ except sqlite3.OperationalError as error:
 """
 
 
+NOTE = "CREATE TABLE note (id integer PRIMARY KEY AUTOINCREMENT, text text)"
+
+
 class File:
     def __init__(self, path):
         self.path = Path(path)
