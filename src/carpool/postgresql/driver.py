@@ -13,7 +13,7 @@ from psycopg.rows import tuple_row
 
 from carpool import sockets
 from carpool.keys import freeze
-from carpool.postgresql.common import PostgreSQLDriver
+from carpool.postgresql.handoff import PsycopgHandoff, hang_up
 from carpool.postgresql.params import (
     database_name,
     patience,
@@ -44,7 +44,7 @@ DISCARD_PIECEWISE = (
 )
 
 
-class PsycopgDriver(PostgreSQLDriver[Connection]):
+class PsycopgDriver(PsycopgHandoff):
     """Opens and cleans psycopg 3 connections.
 
     `params` go to `psycopg.connect`; `settings` are server settings that the session starts with
@@ -68,9 +68,11 @@ class PsycopgDriver(PostgreSQLDriver[Connection]):
         parts = {**conninfo_to_dict(conninfo), **params}
         params["cursor_factory"] = tracked(params.get("cursor_factory") or psycopg.Cursor)
         self._preamble: list[bytes] = []
+        self._settings: Mapping[str, str] = {}
         if uses_service(parts):
             # The service file may have options of its own, which ours would displace.
-            self._preamble = [set_config(name, value) for name, value in (settings or {}).items()]
+            self._settings = settings or {}
+            self._preamble = [set_config(*setting) for setting in self._settings.items()]
             self._params = params
         else:
             if options := startup_options(settings or {}, parts.get("options")):
@@ -84,10 +86,7 @@ class PsycopgDriver(PostgreSQLDriver[Connection]):
     def connect(self, overrides: Mapping[str, Any]) -> Connection:
         """See `Driver`."""
         connection = Connection.connect(self._conninfo, **{**self._params, **overrides})
-        connection.server_cursor_factory = ServerCursor
-        if self._isolation_level is not None:
-            psycopg.Connection.set_isolation_level(connection, self._isolation_level)
-        connection.begin_session()
+        self._begin(connection)
         try:
             for statement in self._preamble:
                 self._raise_if_failed(connection.pgconn.exec_(statement))
@@ -98,14 +97,23 @@ class PsycopgDriver(PostgreSQLDriver[Connection]):
         self.adopt(connection)
         return connection
 
+    def _begin(self, connection: Connection) -> None:
+        """Make an object that psycopg has connected what users get."""
+        connection.server_cursor_factory = ServerCursor
+        if self._isolation_level is not None:
+            psycopg.Connection.set_isolation_level(connection, self._isolation_level)
+        connection.begin_session()
+
     def adapt(self, connection: Connection) -> None:
         """Teach a new connection what it needs beyond psycopg's own types. For subclasses."""
 
     def close(self, connection: Connection, patience: float) -> None:
         """See `Driver`."""
-        with contextlib.suppress(psycopg.Error, OSError):
-            if self.busy(connection):
-                self._cancel(connection, patience)
+        forsaken = connection.session.forsaken
+        if forsaken or self.busy(connection):
+            self.cancel(connection, patience)
+        if forsaken:
+            hang_up(connection)
         connection.close()
         if connection.session.farewell:
             connection.session.farewell.wait(patience)
@@ -192,6 +200,7 @@ class PsycopgDriver(PostgreSQLDriver[Connection]):
         return (
             connection.closed
             or connection.session.entered > 0
+            or connection.session.forsaken
             or pgconn.status != OK
             or pgconn.transaction_status not in (IDLE, *IN_TRANSACTION)
             or bool(pgconn.pipeline_status)

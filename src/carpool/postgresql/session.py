@@ -58,6 +58,7 @@ class PsycopgSession(Session):
         self.prepares = False  # or has done so
         self.handlers: list[tuple[Callable[[Any], None], Any]] = []  # how to remove each
         self.steps: list[bytes] = []  # statements of a reset still to be sent
+        self.forsaken = False  # who had it died, and the server may be in the middle of anything
         self.begin_with(baseline)
 
     def begin_with(self, baseline: dict[str, Any]) -> None:
@@ -68,6 +69,12 @@ class PsycopgSession(Session):
         self.row_factory = baseline["row_factory"]
         self.cursor_factory = baseline["cursor_factory"]
         self.server_cursor_factory = baseline["server_cursor_factory"]
+
+    def begin_anew(self) -> None:
+        """Note that the connection leads to another session of the server, clean and idle."""
+        self.effect = self.set_up_by = None
+        self.everything = self.redo = False
+        self.settled()
 
 
 _PREPARE_THRESHOLD: Any = psycopg.Connection.prepare_threshold
