@@ -83,15 +83,13 @@ def _mode(value: Any) -> Any:
     return value
 
 
-def _one_of(now: str, *later: str) -> Check:
-    def check(value: Any) -> Any:
-        if value == now:
-            return value
-        if value in later:
-            raise ValueError(f"{now!r}; {value!r} is not yet supported")
-        raise ValueError(f"{now!r} (and one day {', '.join(map(repr, later))})")
+SHARES = ("process", "host")
 
-    return check
+
+def _share(value: Any) -> Any:
+    if value not in SHARES:
+        raise ValueError(", ".join(map(repr, SHARES)))
+    return value
 
 
 def option(default: Any, check: Check, kind: str, meaning: str) -> Any:
@@ -184,7 +182,36 @@ class Options:
         "without transactions",
     )
     share: str = option(
-        "process", _one_of("process", "host"), "str", "who shares the pool's connections"
+        "process",
+        _share,
+        "str",
+        "who shares the pool's connections: the threads of a `process`, or all processes of a "
+        "`host` that belong to one user",
+    )
+    max_per_process: int = option(
+        0, _whole(0), "int", "with `share: host`: most connections lent to one process; 0: no limit"
+    )
+    reserve: int = option(
+        0,
+        _whole(0),
+        "int",
+        "with `share: host`: how many of `max_size` are for those who have waited for longer than "
+        "`reserve_timeout`",
+    )
+    reserve_timeout: float = option(1.0, _seconds, "seconds", "with `share: host`: see `reserve`")
+    broker_linger: float = option(
+        300.0,
+        _seconds,
+        "seconds",
+        "with `share: host`: how long the broker stays, its connections open, when the last "
+        "process has gone",
+    )
+    broker_dir: str | None = option(
+        None,
+        _text,
+        "str",
+        "with `share: host`: the directory of the broker's sockets, else `CARPOOL_DIR` of the "
+        "environment, `XDG_RUNTIME_DIR/carpool`, or a private one",
     )
 
     def __post_init__(self) -> None:
@@ -199,6 +226,21 @@ class Options:
                 f"'min_size' is {self.min_size}, above 'max_size', which is {self.max_size}; "
                 "allowed: at most max_size"
             )
+        if self.reserve >= self.max_size:
+            raise OptionsError(
+                f"'reserve' is {self.reserve}, of 'max_size' {self.max_size}; "
+                "allowed: less than max_size"
+            )
+        if self.share == "host":
+            self._check_shared()
+
+    def _check_shared(self) -> None:
+        for name in ("configure", "credentials"):
+            if getattr(self, name) is not None:
+                raise OptionsError(
+                    f"{name!r} is set and 'share' is 'host'; allowed: one of them, as the broker "
+                    "runs no code of the project's"
+                )
 
 
 KNOWN = {each.name: each for each in fields(Options)}

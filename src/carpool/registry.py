@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from carpool import forks
 from carpool.pool import Pool
@@ -13,7 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Hashable
 
     from carpool.driver import Driver
+    from carpool.host.pool import HostPool
     from carpool.options import Options
+
+
+AnyPool: TypeAlias = "Pool[Any] | HostPool[Any]"
 
 
 class User(Protocol):
@@ -21,17 +25,17 @@ class User(Protocol):
 
     alias: str
 
-    def wants(self, pool: Pool[Any]) -> bool:
+    def wants(self, pool: AnyPool) -> bool:
         """Tell whether that pool is still the right one."""
 
 
 _lock = Lock()  # guards the three below; nothing is done to a pool under it
-_pools: dict[Hashable, Pool[Any]] = {}
-_by_alias: dict[str, Pool[Any]] = {}  # the pool that an alias chose last
+_pools: dict[Hashable, AnyPool] = {}
+_by_alias: dict[str, AnyPool] = {}  # the pool that an alias chose last
 _users: weakref.WeakSet[User] = weakref.WeakSet()
 
 
-def choose(user: User, driver: Driver[Any] | None, options: Options | None) -> Pool[Any] | None:
+def choose(user: User, driver: Driver[Any] | None, options: Options | None) -> AnyPool | None:
     """Return the pool for a user; users alike in all share one. None: it wants no pool.
 
     A pool that nobody wants any more is closed: idle connections go at once, leased ones as they
@@ -63,11 +67,11 @@ def close_pool(alias: str) -> None:
         pool.close()
 
 
-def _pool(key: Hashable, driver: Driver[Any], options: Options) -> Pool[Any]:
+def _pool(key: Hashable, driver: Driver[Any], options: Options) -> AnyPool:
     pool = _pools.get(key)
     if pool is not None:
         return pool
-    made = Pool(driver, options)  # starts threads, so not under the lock
+    made = _make(driver, options)  # starts threads, so not under the lock
     with _lock:
         pool = _pools.setdefault(key, made)
     if pool is not made:
@@ -75,13 +79,21 @@ def _pool(key: Hashable, driver: Driver[Any], options: Options) -> Pool[Any]:
     return pool
 
 
-def _wanted(pool: Pool[Any], users: list[User]) -> bool:
+def _make(driver: Any, options: Options) -> AnyPool:
+    if options.share == "process":
+        return Pool(driver, options)
+    from carpool.host.pool import HostPool  # noqa: PLC0415 - it needs Unix
+
+    return HostPool(driver, options)
+
+
+def _wanted(pool: AnyPool, users: list[User]) -> bool:
     return pool in _by_alias.values() or any(each.wants(pool) for each in users)
 
 
-def _forget(pool: Pool[Any] | None) -> None:
+def _forget(pool: AnyPool | None) -> None:
     """Let nobody choose a pool any more. Under the lock."""
-    places: tuple[dict[Any, Pool[Any]], ...] = (_pools, _by_alias)
+    places: tuple[dict[Any, AnyPool], ...] = (_pools, _by_alias)
     for place in places:
         for key in [key for key, each in place.items() if each is pool]:
             del place[key]

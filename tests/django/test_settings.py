@@ -60,7 +60,7 @@ ERRORS = {
     "sizes": ({"min_size": 11}, r"'min_size' is 11, above 'max_size', which is 10; allowed: at "),
     "no dict": ("yes", r"it is 'yes'; allowed: True, False, or a dict"),
     "mode": ({"mode": "trip"}, r"'mode' is 'trip'; allowed: 'session', 'transaction', 'stat"),
-    "share": ({"share": "host"}, r"'share' is 'host'; allowed: 'process'; .*not yet"),
+    "share": ({"share": "hosts"}, r"'share' is 'hosts'; allowed: 'process', 'host'"),
     "reset": ({"reset": "often"}, r"'reset' is 'often'; allowed: 'auto', 'always', 'rollback'"),
     "path": ({"reset": "no.such"}, r"'reset' is 'no.such'; allowed: .*\(importing it failed: "),
 }

@@ -27,6 +27,11 @@ DEFAULTS = {
     "credentials": None,
     "mode": "session",
     "share": "process",
+    "max_per_process": 0,
+    "reserve": 0,
+    "reserve_timeout": 1.0,
+    "broker_linger": 300.0,
+    "broker_dir": None,
 }
 SECONDS = "a number of seconds, 0 or more"
 HOOK = "a callable, its dotted path, or None"
@@ -38,7 +43,15 @@ WRONG = [
     *(("num_workers", value, "a whole number of at least 1") for value in (0, True, "1")),
     *(
         (key, value, SECONDS)
-        for key in ("timeout", "max_idle", "reconnect_timeout", "check_after", "leak_warning")
+        for key in (
+            "timeout",
+            "max_idle",
+            "reconnect_timeout",
+            "check_after",
+            "leak_warning",
+            "reserve_timeout",
+            "broker_linger",
+        )
         for value in (-1, -0.1, math.nan, math.inf, True, "10", None)
     ),
     ("max_lifetime", 0, "a number of seconds above 0"),
@@ -50,8 +63,11 @@ WRONG = [
     ("reset", 3, RESET),
     ("reset", "sometimes", RESET),
     ("mode", "trip", "'session', 'transaction', 'statement'"),
-    ("share", "host", "'process'; 'host' is not yet supported"),
-    ("share", 1, "'process' (and one day 'host')"),
+    ("share", "hosts", "'process', 'host'"),
+    ("share", 1, "'process', 'host'"),
+    ("max_per_process", -1, "a whole number of at least 0"),
+    ("reserve", -1, "a whole number of at least 0"),
+    ("broker_dir", 3, "a string or None"),
 ]
 
 
@@ -159,3 +175,14 @@ def test_resize_checks_its_sizes(driver, make_pool):
         pool.resize(3, 2)
     assert isinstance(pool, Pool)
     assert pool.get_stats()["pool_max"] == 2
+
+
+def test_a_reserve_leaves_something_for_the_others():
+    with pytest.raises(OptionsError, match="'reserve' is 3, of 'max_size' 3; allowed: less than"):
+        parse({"max_size": 3, "reserve": 3})
+
+
+@pytest.mark.parametrize("name", ["configure", "credentials"])
+def test_a_broker_runs_no_code_of_the_projects(name):
+    with pytest.raises(OptionsError, match=f"'{name}' is set and 'share' is 'host'; allowed: one"):
+        parse({"share": "host", name: "os.getcwd"})

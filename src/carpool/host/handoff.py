@@ -12,6 +12,23 @@ if TYPE_CHECKING:
 
 C = TypeVar("C")
 
+# What a process may say of the pool; the rest is its own business.
+OPTIONS = (
+    "min_size",
+    "max_size",
+    "timeout",
+    "max_waiting",
+    "max_lifetime",
+    "max_idle",
+    "reconnect_timeout",
+    "num_workers",
+    "name",
+    "check_after",
+    "max_per_process",
+    "reserve",
+    "reserve_timeout",
+)
+
 
 class NotShareable(Exception):
     """These connection parameters cannot be served by a broker; the message says why."""
@@ -58,6 +75,7 @@ class Handoff(Driver[C], Protocol[C]):
     """A driver whose connections' sockets can change hands."""
 
     kind: str  # "postgresql", "mysql"
+    errors: Any  # the database module, whose errors the broker tells of by name
 
     # ------------------------------------------------------------- in the worker
 

@@ -1,0 +1,315 @@
+"""The broker: it listens for processes and for commands, and keeps a house for each pool."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import logging
+import os
+import pkgutil
+import resource
+import signal
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from carpool import __version__, sockets
+from carpool.host import frames, places
+from carpool.host.control import LIMIT, Lines, encode, peer
+from carpool.host.generation import Generation
+from carpool.host.lender import Lender
+from carpool.host.handoff import OPTIONS
+from carpool.host.link import Guest, Link
+from carpool.host.loop import Loop
+from carpool.host.status import status
+from carpool.options import Options
+from carpool.sessions import never_end
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from carpool.host.handoff import Cancel, Handoff, Visitor
+    from carpool.host.places import Place
+
+logger = logging.getLogger("carpool.host")
+
+# Whose connections can be handed over, and their socket's name.
+DRIVERS = {
+    "postgresql": ("carpool.postgresql.driver:PsycopgDriver", places.POSTGRESQL_SOCKET),
+    "mysql": ("carpool.mysql.driver:MysqlclientDriver", places.MYSQL_SOCKET),
+}
+_THREADS = 32  # at most that wait for servers, beside the pools' own
+
+
+class House:
+    """A pool's lender, its socket, and those who are connected to it."""
+
+    def __init__(self, name: str, path: Path, lender: Lender, broker: Broker, kind: str) -> None:
+        self.id = name
+        self.path = path
+        self.lender = lender
+        self.kind = kind
+        self.loop = broker.loop
+        self.links: dict[int, Link] = {}
+        self.left = broker.somebody_left
+        self._numbers = broker.numbers
+        self.socket_path = path / DRIVERS[kind][1]
+        self._listener = listen(self.socket_path)
+        self.loop.watch(self._listener, self._accept)
+
+    def _accept(self) -> None:
+        for connection in accepted(self._listener):
+            Guest(connection, self, next(self._numbers))
+
+    def cancel(self, wanted: Cancel, connection: socket.socket) -> None:
+        """Cancel for who knows the secret; the client waits for its connection to be closed."""
+        link = self.links.get(wanted.number)
+        if link is None or not hmac.compare_digest(link.secret, wanted.secret):
+            connection.close()
+        else:
+            self.lender.cancel(link, connection.close)
+
+    def receive_visitor(self, connection: socket.socket, _visitor: Visitor, _guest: Guest) -> None:
+        """Serve a client that is none of ours."""
+        connection.close()
+
+    def close(self) -> None:
+        """Listen no more, and let go of the connections that are in use."""
+        self.loop.unwatch(self._listener)
+        self._listener.close()
+        self.socket_path.unlink(missing_ok=True)
+        in_use = self.lender.close()
+        for connection in in_use:  # their processes go on with them; no word to the server
+            never_end(connection)
+            sockets.abandon(self.lender.driver.descriptor(connection))
+
+
+class Broker:
+    """Serves the processes of one user. All its work is done in its loop's thread."""
+
+    def __init__(self, listener: socket.socket, place: Place, linger: float) -> None:
+        self.loop = Loop()
+        self.numbers = count(_first_number())
+        self.began = monotonic()
+        self.houses: dict[str, House] = {}
+        self._place = place
+        self._linger = linger
+        self._secret = os.urandom(32)
+        self._by_login: dict[bytes, House] = {}
+        self._executor = ThreadPoolExecutor(_THREADS, "carpool broker")
+        self._listener = listener
+        self._quiet_since = monotonic()
+        listener.setblocking(False)
+        self.loop.watch(listener, self._accept)
+        self.loop.later(linger, self._leave_if_alone)
+
+    # -------------------------------------------------------- coming and going
+
+    def clients(self) -> int:
+        """Count the shells."""
+        return sum(len(each.links) for each in self.houses.values())
+
+    def somebody_left(self) -> None:
+        """Hear that a client has gone."""
+        if not self.clients():
+            self._quiet_since = monotonic()
+            self.loop.later(self._linger, self._leave_if_alone)
+
+    def _leave_if_alone(self) -> None:
+        if not self.clients() and monotonic() - self._quiet_since >= self._linger:
+            logger.info("nobody has needed the broker for %g s: it leaves", self._linger)
+            self.loop.stop()
+
+    def close(self) -> None:
+        """End the server connections that nobody uses, and let go of the others."""
+        self.loop.unwatch(self._listener)
+        self._listener.close()
+        self._place.control.unlink(missing_ok=True)
+        for house in self.houses.values():
+            house.close()
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    # ------------------------------------------------------------------ control
+
+    def _accept(self) -> None:
+        for connection in accepted(self._listener):
+            Caller(connection, self)
+
+    def answer(self, request: dict[str, Any], answer: Callable[..., object]) -> None:
+        """Do what is asked; `answer` is called once, with a message and descriptors to send."""
+        if request.get("version") != __version__:
+            answer(_failure(f"this is the broker of carpool {__version__}"))
+            return
+        want = request.get("want")
+        if want == "pool":
+            self._pool_wanted(request, answer)
+        elif want == "status":
+            answer(status(self))
+        elif want == "stop":
+            answer({"ok": True})
+            self.loop.stop()
+        elif want in ("drain", "pause", "resume"):
+            self._command(want, request, answer)
+        else:
+            answer(_failure(f"{want!r} is nothing that this broker knows"))
+
+    def _command(self, want: str, request: dict[str, Any], answer: Callable[..., object]) -> None:
+        wanted = request.get("pool")
+        houses = [each for each in self.houses.values() if wanted in (None, each.id)]
+        if wanted is not None and not houses:
+            answer(_failure(f"there is no pool {wanted!r}; there are: {', '.join(self.houses)}"))
+            return
+        for house in houses:
+            getattr(house.lender, want)()
+        answer({"ok": True, "pools": [each.id for each in houses]})
+
+    def _pool_wanted(self, request: dict[str, Any], answer: Callable[..., object]) -> None:
+        try:
+            house = self._house(request)
+        except (ValueError, TypeError, KeyError, OSError, ImportError) as error:
+            answer(_failure(str(error) or repr(error), type(error).__name__))
+            return
+
+        def known(error: BaseException | None) -> None:
+            if error is not None:
+                told = {"class": type(error).__name__, "args": frames.plain(error.args)}
+                answer({"ok": False, "error": told})
+                return
+            descriptor = house.lender.generation.descriptor
+            answer({"ok": True, "pool": house.id, "path": str(house.path)}, [descriptor])
+
+        house.lender.once_known(known)
+
+    def _house(self, request: dict[str, Any]) -> House:
+        given = request["options"]
+        options = Options(**{name: given[name] for name in OPTIONS if name in given})
+        kind, login = request["kind"], request["login"]
+        whole = json.dumps([kind, login], sort_keys=True).encode()
+        key = hmac.digest(self._secret, whole, hashlib.sha256)
+        house = self._by_login.get(key)
+        if house is None:
+            house = self._by_login[key] = self._open(kind, login, options)
+        else:
+            house.lender.adopt(options)
+        return house
+
+    def _open(self, kind: str, login: dict[str, Any], options: Options) -> House:
+        driver: Handoff[Any] = pkgutil.resolve_name(DRIVERS[kind][0]).from_login(login)
+        name = self._name(kind, driver.name)
+        path = self._place.pool(name)
+        path.mkdir(mode=0o700, exist_ok=True)
+        generation = Generation(path, options.max_size)
+        lender = Lender(driver, options, generation, self.loop, self._executor)
+        house = self.houses[name] = House(name, path, lender, self, kind)
+        logger.info("%s: pool %s, of up to %d connections", lender.name, name, options.max_size)
+        return house
+
+    def _name(self, kind: str, described: str) -> str:
+        """Name a pool by what is no secret, alike in every broker."""
+        digest = hashlib.sha256(f"{kind} {described}".encode()).hexdigest()[:8]
+        for number in count(1):
+            name = digest if number == 1 else f"{digest}-{number}"
+            if name not in self.houses:
+                return name
+        raise AssertionError
+
+
+class Caller:
+    """A connection to the control socket. Garbage closes it, and nothing else."""
+
+    def __init__(self, connection: socket.socket, broker: Broker) -> None:
+        self._socket = connection
+        self._broker = broker
+        self._lines = Lines(LIMIT)
+        connection.setblocking(False)
+        broker.loop.watch(connection, self._read)
+
+    def _read(self) -> None:
+        try:
+            data = self._socket.recv(65536)
+            messages = self._lines.receive(data)
+        except BlockingIOError:
+            return
+        except (OSError, ValueError) as error:
+            logger.info("a caller was not understood: %s", error)
+            self._close()
+            return
+        if not data:
+            self._close()
+        for message in messages:
+            self._broker.answer(message, self._answer)
+
+    def _answer(self, message: dict[str, Any], descriptors: list[int] | None = None) -> None:
+        try:
+            line = encode(message, 1 << 24)
+            self._socket.setblocking(True)
+            self._socket.settimeout(2.0)
+            if descriptors:
+                sent = socket.send_fds(self._socket, [line], descriptors)
+                self._socket.sendall(line[sent:])
+            else:
+                self._socket.sendall(line)
+            self._socket.setblocking(False)
+        except OSError:
+            self._close()
+
+    def _close(self) -> None:
+        self._broker.loop.unwatch(self._socket)
+        self._socket.close()
+
+
+def _failure(text: str, name: str = "PoolError") -> dict[str, Any]:
+    return {"ok": False, "error": {"class": name, "args": [text]}}
+
+
+def _first_number() -> int:
+    """Return a number above all process ids, so that no cancel is taken for a server's own."""
+    return 0x10000000 + int.from_bytes(os.urandom(3), "big")
+
+
+def listen(path: Path) -> socket.socket:
+    """Listen on a Unix socket that is for this user alone; one left behind there is replaced."""
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX)
+    before = os.umask(0o177)
+    try:
+        listener.bind(os.fspath(path))
+    finally:
+        os.umask(before)
+    listener.listen(1024)
+    listener.setblocking(False)
+    return listener
+
+
+def accepted(listener: socket.socket) -> list[socket.socket]:
+    """Accept who waits; other users are turned away."""
+    found: list[socket.socket] = []
+    while True:
+        try:
+            connection, _ = listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return found
+        except OSError as error:  # no descriptor is left: they wait
+            logger.warning("nobody can be let in: %s", error)
+            return found
+        if peer(connection)[1] == os.geteuid():
+            found.append(connection)
+        else:
+            connection.close()
+
+
+def serve(listener: socket.socket, place: Place, linger: float) -> None:
+    """Serve until SIGTERM, SIGINT, a command, or `linger` seconds after the last client."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    broker = Broker(listener, place, linger)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: broker.loop.post(broker.loop.stop))
+    try:
+        broker.loop.run()
+    finally:
+        broker.close()

@@ -1,0 +1,540 @@
+"""One pool's lending: its slots, who waits, and which connection goes to whom.
+
+The server connections themselves are kept by an ordinary `Pool`, for which a lent connection is a
+leased one. All methods are called in the broker's loop; what may wait for the server (`Pool.acquire`,
+cancelling) is done in other threads, which post their results.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from dataclasses import dataclass, replace
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from carpool.errors import PoolTimeout, TooManyRequests
+from carpool.host import decide, table
+from carpool.host.slots import Slot
+from carpool.pool import Pool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Executor
+
+    from carpool.host.generation import Generation
+    from carpool.host.handoff import Handoff
+    from carpool.host.loop import Loop
+    from carpool.host.slots import Borrower
+    from carpool.options import Options
+
+logger = logging.getLogger("carpool.host")
+
+ASK_FOR = 5.0  # seconds for which the pool is asked for a connection, before it is asked again
+CANCEL = 5.0  # seconds that a cancel may take
+SWEEP = 1.0  # seconds between two looks at what is lent and not used
+TICK = decide.QUANTUM / 1e9 / 2  # seconds between two looks while somebody waits
+
+
+@dataclass(slots=True)
+class Waiting:
+    """Somebody who waits for a connection."""
+
+    borrower: Borrower
+    since: float
+    deadline: float
+
+
+class Lender:
+    """Lends the connections of one pool, first come, first served."""
+
+    def __init__(
+        self,
+        driver: Handoff[Any],
+        options: Options,
+        generation: Generation,
+        loop: Loop,
+        executor: Executor,
+    ) -> None:
+        self.options = options
+        self.name = options.name or driver.name
+        self.driver = driver
+        self.facts: Any = None  # of the newest login
+        self.paused = False
+        self.relayed = False  # its server speaks TLS: what is lent leads to the broker
+        self.steals = self.errors = 0
+        self.last_error: BaseException | None = None
+        self.generation = generation
+        self._words = generation.words
+        self._loop = loop
+        self._executor = executor
+        self._slots: list[Slot] = []
+        self._queue: deque[Waiting] = deque()
+        self._seeking = 0  # threads that are asking the pool
+        self._no_room_until = 0.0  # the pool could not do what its size allows
+        self._limbo: set[Slot] = set()  # whose borrower has gone, and whose lock has not
+        self._lease = 0  # the number of the last one
+        self._leases_before = 0  # of connections that have gone
+        self._ticking = False
+        self._ended = False
+        self._foreign = generation.foreign()
+        self.pool: Pool[Any] = Pool(driver, self._pool_options())
+        loop.later(SWEEP, self._sweep)
+        self._watch_foreign()
+
+    # ---------------------------------------------------------------- the options
+
+    def _pool_options(self) -> Options:
+        size = max(1, self.options.max_size - self._foreign)
+        return replace(
+            self.options,
+            share="process",
+            min_size=min(self.options.min_size, size) if not self._foreign else 0,
+            max_size=size,
+            reserve=0,
+            mode="session",
+            reset="auto",
+            check=None,
+            leak_warning=0.0,
+            max_waiting=0,
+        )
+
+    def adopt(self, options: Options) -> None:
+        """Heed the options of a process that has come: the newest one's count."""
+        if options == self.options:
+            return
+        self.options = options
+        self._resize()
+
+    def _resize(self) -> None:
+        sizes = self._pool_options()
+        self.pool.resize(sizes.min_size, sizes.max_size)
+        surplus = self._lent_or_sought() - (self.options.max_size - self._foreign)
+        for slot in self._open_slots()[: max(0, surplus)]:
+            slot.put(table.WANTED, 1)
+        self.match()
+
+    def _watch_foreign(self) -> None:
+        """Heed that connections of an earlier broker are in use still, or are no longer."""
+        if not self._foreign or self._ended:
+            return
+        foreign = self.generation.foreign()
+        if foreign != self._foreign:
+            self._foreign = foreign
+            self._resize()
+        self._loop.later(0.02, self._watch_foreign)
+
+    # -------------------------------------------------------------- asking, lending
+
+    def ask(self, borrower: Borrower, timeout: float) -> None:
+        """Have somebody lent a connection, or told within `timeout` seconds that there is none."""
+        for slot in self._slots:
+            if slot.borrower is borrower and not slot.held:
+                self._reclaim(slot)
+        if self.options.max_waiting and len(self._queue) >= self.options.max_waiting:
+            borrower.refuse(
+                TooManyRequests(
+                    f"{self.options.max_waiting} requests are waiting for a connection to "
+                    f"{self.name} already, which is 'max_waiting'; {self.state()}"
+                )
+            )
+            return
+        now = monotonic()
+        self._queue.append(Waiting(borrower, now, now + timeout))
+        self.match()
+
+    def forget(self, borrower: Borrower) -> None:
+        """Take note that a borrower has gone, wherever it was."""
+        self._queue = deque(each for each in self._queue if each.borrower is not borrower)
+        for slot in self._slots:
+            if slot.borrower is borrower and slot.connection is not None:
+                self._reclaim(slot)
+        self.match()
+
+    def come_back(self, borrower: Borrower, number: int, *, broken: bool = False) -> None:
+        """Take a connection back that its borrower gives back for good."""
+        slot = self._slots[number] if number < len(self._slots) else None
+        if slot is not None and slot.borrower is borrower and slot.connection is not None:
+            if broken and slot.seize():
+                slot.take_back()
+                self._drop(slot)
+            else:
+                self._reclaim(slot)
+        self.match()
+
+    def free(self, number: int) -> None:
+        """Hear that the connection in a slot is idle, while somebody waits or it is wanted."""
+        slot = self._slots[number] if number < len(self._slots) else None
+        if slot is not None and slot.borrower is not None and slot.get(table.WANTED):
+            self._steal(slot)
+        self.match()
+
+    def match(self) -> None:
+        """Give what is here, or can be taken away, to those who wait; ask the pool for more.
+
+        Whatever is left here afterwards goes back to the pool.
+        """
+        self._words[table.WAITING] = len(self._queue)  # first; then the locks are tried
+        if self._queue and not self.paused:
+            self._serve()
+            self._words[table.WAITING] = len(self._queue)
+        for slot in self._slots:
+            if slot.held and slot.connection is not None and not slot.barred:
+                self._give_to_pool(slot)
+        if self._queue and not self.paused:
+            self._seek()
+        if self._queue or self._limbo:
+            self._tick_later()
+
+    def _serve(self) -> None:
+        for waiting in list(self._queue):
+            slot = self._find(waiting.borrower)
+            if slot is not None:
+                self._queue.remove(waiting)
+                if not self._lend(slot, waiting.borrower):
+                    self.forget(waiting.borrower)
+                    return  # which has matched anew
+            elif not self.options.max_per_process:
+                return  # nor is there one for those who came later
+
+    def _find(self, borrower: Borrower) -> Slot | None:
+        """Find a connection for somebody: one that is here, or the best one to take away."""
+        tried: set[Slot] = set()
+        while (slot := self._best(borrower, tried)) is not None:
+            tried.add(slot)
+            if not slot.held and not self._steal(slot):
+                continue  # it has been taken this very moment
+            if self.driver.look(slot.connection):
+                return slot
+            self._drop(slot)
+        return None
+
+    def _best(self, borrower: Borrower, tried: set[Slot]) -> Slot | None:
+        capped, room = self._is_capped(borrower), self._room() > 0
+        best, highest = None, -1
+        for slot in self._slots:
+            if slot.connection is None or slot.barred or slot in tried:
+                continue
+            if slot.held:
+                rank: int | None = None if capped else decide.AT_HAND
+            elif slot.get(table.USE) == table.USED:
+                continue
+            else:
+                rank = decide.rank(_as_lent(slot, borrower), room=room, capped=capped)
+            if rank is not None and rank > highest:
+                best, highest = slot, rank
+        return best
+
+    def _is_capped(self, borrower: Borrower) -> bool:
+        most = self.options.max_per_process
+        if not most:
+            return False
+        of_process = (
+            each.borrower is not None and each.borrower.pid == borrower.pid for each in self._slots
+        )
+        return sum(of_process) >= most
+
+    def _lend(self, slot: Slot, borrower: Borrower) -> bool:
+        self._lease += 1
+        slot.lend(self._lease)
+        if borrower.lend(slot, self._lease):
+            slot.borrower = borrower
+            return True
+        slot.not_sent()
+        return False
+
+    # --------------------------------------------------------------- taking back
+
+    def _steal(self, slot: Slot) -> bool:
+        """Take an idle connection away from its owner, who notices when it wants it again."""
+        if not slot.seize():
+            return False
+        if slot.get(table.USE) == table.USED:  # its owner has died; the news is on its way
+            self._forsake(slot)
+            return False
+        slot.take_back()
+        self._limbo.discard(slot)
+        self.steals += 1
+        return True
+
+    def _reclaim(self, slot: Slot) -> None:
+        """Take back what belonged to somebody who has gone, or asks for another."""
+        self._limbo.discard(slot)
+        if not slot.seize():  # another process has a copy of its lock, for a moment
+            self._limbo.add(slot)
+        elif slot.get(table.USE) == table.USED:
+            self._forsake(slot)
+        else:
+            slot.take_back()
+
+    def _forsake(self, slot: Slot) -> None:
+        """Close a connection whose borrower has died with it in use."""
+        logger.warning(
+            "%s: process %s died with a connection in use, which is closed",
+            self.name,
+            slot.borrower.pid if slot.borrower else "?",
+        )
+        self.driver.forsake(slot.connection)
+        self._drop(slot)
+
+    def _drop(self, slot: Slot) -> None:
+        self._limbo.discard(slot)
+        self._leases_before += slot.get(table.LEASES)
+        self.pool.discard(slot.vacate())
+
+    def _give_to_pool(self, slot: Slot) -> None:
+        self._leases_before += slot.get(table.LEASES)
+        self.pool.release(slot.vacate())
+
+    # ----------------------------------------------------------- asking the pool
+
+    def _open_slots(self) -> list[Slot]:
+        return [each for each in self._slots if each.connection is not None]
+
+    def _lent_or_sought(self) -> int:
+        return len(self._open_slots()) + self._seeking
+
+    def _room(self) -> int:
+        now = monotonic()
+        if now < self._no_room_until:
+            return 0
+        return decide.room(
+            max_size=self.options.max_size,
+            reserve=self.options.reserve,
+            lent=len(self._open_slots()),
+            seeking=self._seeking,
+            foreign=self._foreign,
+            longest_wait=now - self._queue[0].since if self._queue else 0.0,
+            reserve_timeout=self.options.reserve_timeout,
+        )
+
+    def _seek(self) -> None:
+        """Have the pool asked for as many connections as are waited for and allowed."""
+        wanting = sum(not self._is_capped(each.borrower) for each in self._queue)
+        for _ in range(min(wanting - self._seeking, self._room())):
+            self._seeking += 1
+            self._executor.submit(self._ask_pool)
+
+    def _ask_pool(self) -> None:
+        """Run in a thread of its own."""
+        try:
+            connection = self.pool.acquire(ASK_FOR)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, those who wait are told
+            failed = error
+            self._loop.post(lambda: self._failed(failed))
+            return
+        try:
+            facts = self.driver.facts(connection)
+        except BaseException as error:  # noqa: BLE001 - as above
+            failed = error
+            self.pool.discard(connection)
+            self._loop.post(lambda: self._failed(failed))
+            return
+        self._loop.post(lambda: self._arrived(connection, facts))
+
+    def _arrived(self, connection: Any, facts: Any) -> None:
+        self._seeking -= 1
+        self.facts = facts
+        slot = self._vacant()
+        if self._ended or slot is None:
+            self.pool.release(connection)
+            return
+        slot.seat(connection)
+        self.match()
+
+    def _vacant(self) -> Slot | None:
+        for slot in self._slots:
+            if slot.connection is None and slot.seize():
+                return slot
+        if len(self._slots) >= self._words[table.SLOTS]:
+            return None
+        slot = Slot(len(self._slots), self.generation.lock_file(len(self._slots)), self._words)
+        slot.seize()
+        self._slots.append(slot)
+        return slot
+
+    def _failed(self, error: BaseException) -> None:
+        self._seeking -= 1
+        if isinstance(error, PoolTimeout):
+            self._no_room_until = monotonic() + 1.0
+            return
+        self.errors += 1
+        self.last_error = error
+        if not self._open_slots():
+            waiting, self._queue = self._queue, deque()
+            for each in waiting:
+                each.borrower.refuse(error)
+        self._no_room_until = monotonic() + 1.0
+        self.match()
+
+    def once_known(self, function: Callable[[BaseException | None], object]) -> None:
+        """Call a function when a login has told what the server is like, or has failed."""
+        if self.facts is not None:
+            function(None)
+            return
+        self._queue.append(_Curious(function).waiting(self))
+        self.match()
+
+    # ------------------------------------------------------------------- upkeep
+
+    def _tick_later(self) -> None:
+        if not self._ticking:
+            self._ticking = True
+            self._loop.later(TICK, self._tick)
+
+    def _tick(self) -> None:
+        self._ticking = False
+        if self._ended:
+            return
+        now = monotonic()
+        for late in [each for each in self._queue if each.deadline <= now]:
+            self._queue.remove(late)
+            late.borrower.refuse(
+                PoolTimeout(
+                    f"no connection to {self.name} within {now - late.since:.3g} s; {self.state()}"
+                )
+            )
+        for slot in list(self._limbo):
+            self._reclaim(slot)
+        self.match()
+
+    def _sweep(self) -> None:
+        if self._ended:
+            return
+        now = table.clock()
+        longest = min(decide.LONGEST_LEASE, self.options.max_lifetime / 10)
+        for slot in self._lent():
+            if not decide.is_due(
+                now - slot.get(table.GRANTED),
+                now - slot.get(table.RELEASED),
+                check_after=min(self.options.check_after, self.options.max_idle or 1e9),
+                longest=longest,
+            ):
+                continue
+            if slot.get(table.USE) == table.USED or not self._steal(slot):
+                slot.put(table.WANTED, 1)
+        self.match()
+        self._loop.later(SWEEP, self._sweep)
+
+    def _lent(self) -> list[Slot]:
+        return [
+            each
+            for each in self._slots
+            if each.connection is not None and not each.held and each not in self._limbo
+        ]
+
+    def _recall(self) -> None:
+        """Take back what is idle now; the rest when it is given back."""
+        for slot in self._lent():
+            if slot.get(table.USE) == table.USED or not self._steal(slot):
+                slot.put(table.WANTED, 1)
+        self.match()
+
+    # ---------------------------------------------------------------- its owner
+
+    def drain(self) -> None:
+        """Have every connection replaced: idle ones now, the others as they come back."""
+        self.pool.drain()
+        self._recall()
+
+    def pause(self) -> None:
+        """Lend nothing more until `resume`; who asks waits."""
+        self.paused = True
+        self._recall()
+
+    def resume(self) -> None:
+        """Lend again."""
+        self.paused = False
+        self.match()
+
+    def cancel(self, borrower: Borrower, done: Callable[[], object]) -> None:
+        """Cancel what a borrower's connection runs, if it has one now; then call `done`."""
+        slot = next((each for each in self._lent() if each.borrower is borrower), None)
+        if slot is None or slot.get(table.USE) != table.USED or slot.seize():
+            self.match()
+            done()
+            return
+        # So that its owner cannot take it again, for other work, before the cancel is over.
+        slot.put(table.OWNER, 0)
+        slot.barred += 1
+        connection = slot.connection
+
+        def work() -> None:
+            self.driver.cancel(connection, CANCEL)
+            self._loop.post(over)
+
+        def over() -> None:
+            slot.barred -= 1
+            self.match()
+            done()
+
+        self._executor.submit(work)
+
+    def close(self) -> list[Any]:
+        """End: returns the connections that are in use elsewhere, which are not to be ended."""
+        self._ended = True
+        for each in self._queue:
+            each.borrower.refuse(ConnectionError("the broker is ending"))
+        self._queue.clear()
+        for slot in self._lent():
+            self._steal(slot)
+        for slot in self._open_slots():
+            if slot.held:
+                self._give_to_pool(slot)
+        self.pool.close(2.0)
+        return [each.connection for each in self._open_slots()]
+
+    # ---------------------------------------------------------------- to be seen
+
+    def waiting(self) -> list[Waiting]:
+        """Return those who wait, in their order."""
+        return list(self._queue)
+
+    def state(self) -> str:
+        """Tell the state of things as the end of an error message."""
+        slots = self._open_slots()
+        used = sum(each.get(table.USE) == table.USED for each in slots)
+        idle = self.pool.snapshot().idle + len(slots) - used
+        last = " ".join(str(self.last_error).split()) if self.last_error else "none"
+        return (
+            f"size {self.pool.snapshot().size} of {self.options.max_size} on this host, "
+            f"leased {used}, idle {idle}, waiting {len(self._queue)}; last connect error: {last}"
+        )
+
+    def slots(self) -> list[Slot]:
+        """Return the slots that have a connection."""
+        return self._open_slots()
+
+    def leases(self) -> int:
+        """Count what has been acquired."""
+        return self._leases_before + sum(each.get(table.LEASES) for each in self._open_slots())
+
+
+def _as_lent(slot: Slot, borrower: Borrower) -> decide.Lent:
+    now, owner = table.clock(), slot.borrower
+    return decide.Lent(
+        now - slot.get(table.GRANTED),
+        max(0, now - slot.get(table.RELEASED)),
+        own=owner is borrower,
+        same_process=owner is not None and bool(borrower.pid) and owner.pid == borrower.pid,
+    )
+
+
+class _Curious:
+    """Somebody who wants to know what the server is like, and no connection."""
+
+    pid = 0
+
+    def __init__(self, function: Callable[[BaseException | None], object]) -> None:
+        self._function = function
+
+    def waiting(self, lender: Lender) -> Waiting:
+        now = monotonic()
+        return Waiting(self, now, now + lender.options.timeout)
+
+    def lend(self, slot: Slot, lease: int) -> bool:  # noqa: ARG002 - it is not wanted
+        self._function(None)
+        return False
+
+    def refuse(self, error: BaseException) -> None:
+        self._function(error)

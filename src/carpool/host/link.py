@@ -1,0 +1,161 @@
+"""The broker's end of what connects to a pool's socket: first a login, then whoever it was."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from typing import TYPE_CHECKING
+
+from carpool.host import frames
+from carpool.host.control import peer
+from carpool.host.handoff import Cancel, Shell, Visitor
+
+if TYPE_CHECKING:
+    from carpool.host.broker import House
+    from carpool.host.handoff import Greeter
+    from carpool.host.slots import Slot
+
+logger = logging.getLogger("carpool.host")
+
+PATIENCE = 10.0  # seconds that a login may take
+_CHUNK = 16384
+
+
+class Guest:
+    """A client that logs in. Garbage closes it, and nothing else."""
+
+    def __init__(self, connection: socket.socket, house: House, number: int) -> None:
+        self.number = number
+        self.secret = os.urandom(4)
+        self._house = house
+        self._socket = connection
+        self._loop = house.loop
+        connection.setblocking(False)
+        self._greeter: Greeter = house.lender.driver.greeter(
+            house.lender.facts, number, self.secret
+        )
+        self._loop.watch(connection, self._read)
+        self._loop.later(PATIENCE, self._too_late)
+        self._say(self._greeter.hello())
+
+    def _too_late(self) -> None:
+        if self._greeter.outcome is None:
+            self._close()
+
+    def _close(self) -> None:
+        self._loop.unwatch(self._socket)
+        self._socket.close()
+
+    def _say(self, answer: bytes) -> None:
+        if answer:
+            self._socket.sendall(answer)  # it fits into the empty buffer of a new socket
+
+    def _read(self) -> None:
+        try:
+            data = self._socket.recv(_CHUNK)
+            if not data:
+                self._close()
+                return
+            self._say(self._greeter.receive(data))
+        except BlockingIOError:
+            return
+        except (OSError, ValueError) as error:
+            logger.info("%s: a login came to nothing: %s", self._house.lender.name, error)
+            self._close()
+            return
+        if self._greeter.outcome is not None:
+            self._become(self._greeter.outcome)
+
+    def _become(self, outcome: Shell | Visitor | Cancel) -> None:
+        self._loop.unwatch(self._socket)
+        if isinstance(outcome, Shell):
+            link = Link(self._socket, self._house, self.number, self.secret)
+            self._house.links[self.number] = link
+            link.take(self._greeter.rest)
+        elif isinstance(outcome, Cancel):
+            self._house.cancel(outcome, self._socket)
+        else:
+            self._house.receive_visitor(self._socket, outcome, self)
+
+
+class Link:
+    """A shell's channel. A `Borrower`."""
+
+    def __init__(self, connection: socket.socket, house: House, number: int, secret: bytes) -> None:
+        self.number, self.secret = number, secret
+        self.pid = peer(connection)[0] or 0
+        self._house = house
+        self._lender = house.lender
+        self._socket = connection
+        self._requests = frames.Requests()
+        house.loop.watch(connection, self._read)
+
+    # ------------------------------------------------------------ as a `Borrower`
+
+    def lend(self, slot: Slot, lease: int) -> bool:
+        """See `Borrower`."""
+        driver = self._lender.driver
+        frame = frames.grant(slot.number, driver.server_id(slot.connection), lease)
+        descriptors = [driver.descriptor(slot.connection), slot.lock]
+        try:
+            sent = socket.send_fds(self._socket, [frame], descriptors)
+        except OSError:
+            return False
+        slot.sent()
+        if sent != len(frame):  # then it has not read the last answers: it is none of ours
+            self.close()
+        return True
+
+    def refuse(self, error: BaseException) -> None:
+        """See `Borrower`."""
+        frame = frames.error(type(error).__name__, error.args)
+        try:
+            if self._socket.send(frame) != len(frame):
+                self.close()
+        except OSError:
+            pass  # its end is seen where it is read
+
+    # -------------------------------------------------------------------- frames
+
+    def _read(self) -> None:
+        try:
+            data = self._socket.recv(_CHUNK)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if data:
+            self.take(data)
+        else:
+            self.close()
+
+    def take(self, data: bytes) -> None:
+        """Do what frames ask for. Anything else closes this channel."""
+        try:
+            for kind, number in self._requests.take(data):
+                self._do(kind, number)
+        except ValueError as error:
+            logger.warning("%s: process %s: %s", self._lender.name, self.pid, error)
+            self.close()
+
+    def _do(self, kind: bytes, number: int) -> None:
+        if kind == frames.LEASE:
+            self._lender.ask(self, number / 1000)
+        elif kind == frames.IDLE:
+            self._lender.free(number)
+        elif kind == frames.BACK:
+            self._lender.come_back(self, number)
+        elif kind == frames.BROKEN:
+            self._lender.come_back(self, number, broken=True)
+        else:
+            self.close()
+
+    def close(self) -> None:
+        """Let it go, and take back what it had."""
+        if self._house.links.pop(self.number, None) is None:
+            return
+        self._house.loop.unwatch(self._socket)
+        self._socket.close()
+        self._lender.forget(self)
+        self._house.left()

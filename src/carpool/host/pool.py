@@ -1,0 +1,542 @@
+"""The pool of a process whose connections the broker lends: `Pool` for `share: host`.
+
+An idle shell may still have its last lease; taking that again asks nobody (see `table.py`). Idle
+shells lie in a deque, the one used last on top: whoever pops one owns it. So acquire and release
+need no lock.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import weakref
+from collections import Counter, deque
+from contextlib import contextmanager, suppress
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from carpool.driver import NeedsNewSession
+from carpool.errors import PoolClosed, PoolError, PoolTimeout
+from carpool.host import frames, home, table
+from carpool.host.handoff import NotShareable
+from carpool.host.shell import ChannelLost, Shell
+from carpool.host.watcher import Watcher
+from carpool.pool import fork, leaks
+from carpool.pool.crew import Crew
+from carpool.pool.keeper import RESET_TIMEOUT
+from carpool.pool.opener import HURRY, PATIENCE
+from carpool.pool.stats import Snapshot
+from carpool.sessions import never_end
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from carpool.host.handoff import Handoff
+    from carpool.options import Options
+
+C = TypeVar("C")
+START = 5.0  # seconds that the broker is given to start, however short the timeout
+logger = logging.getLogger("carpool.pool")
+
+__all__ = ["HostPool", "NotShareable"]
+
+
+class HostPool(Generic[C]):
+    """A process' part in the pool of its host. Times are in seconds.
+
+    It answers what `Pool` answers, and may be used from any thread, in finalizers and around forks
+    as that. Raises `NotShareable` for connection parameters that a broker cannot serve.
+    """
+
+    def __init__(self, driver: Handoff[C], options: Options) -> None:
+        self.driver = driver
+        self.options = options
+        self.name = options.name or driver.name
+        self._login = driver.login()
+        self._settle = driver.settle
+        self._careful = bool(options.check or options.leak_warning)
+        self._thorough = options.reset == "always" or callable(options.reset)
+        self._inherited: list[weakref.ref[C]] = []
+        self._ending = False  # the process
+        self._finding = threading.Lock()  # while one thread looks for the broker, others wait
+        self._start_over()
+        fork.register(self)
+
+    def _start_over(self) -> None:
+        """Begin with no shell: at first, and in a forked child."""
+        self._idle: deque[Shell[C]] = deque()
+        self._resetting: deque[Shell[C]] = deque()
+        self._leased: dict[int, Shell[C]] = {}
+        self._home: home.Home | None = None
+        self._closed = False
+        self._finding = threading.Lock()
+        self._counting = threading.Lock()  # guards the two below
+        self._counts: Counter[str] = Counter()
+        self._pinned: Counter[str] = Counter()
+        self._crew = Crew(f"carpool {self.name}", self.options.num_workers, self._sweep)
+        self._watcher = Watcher(self._lost)
+
+    def __repr__(self) -> str:
+        return f"<carpool.host.HostPool {self.name!r} {self.snapshot()}>"
+
+    # ------------------------------------------------------------------ acquire
+
+    def acquire(self, timeout: float | None = None, prefer: C | None = None) -> C:
+        """Take a connection out, waiting up to `timeout` seconds (default: the option's).
+
+        It is `prefer`, if that is idle here. Raises as `Pool.acquire`; and `PoolError` where no
+        broker can be had.
+        """
+        try:
+            shell = self._idle.pop()
+        except IndexError:
+            return self._acquire_slowly(None, timeout)
+        if prefer is not None and shell.connection is not prefer:
+            shell = self._exchange(shell, prefer)
+        if not shell.take() or self._careful:
+            return self._acquire_slowly(shell, timeout)
+        connection: C = shell.connection  # type: ignore[assignment] # idle: it has one
+        shell.connection = None
+        self._leased[shell.key] = shell
+        return connection
+
+    def _exchange(self, shell: Shell[C], wanted: C) -> Shell[C]:
+        for each in self._idle.copy():
+            if each.connection is wanted:
+                with suppress(ValueError, IndexError):  # somebody else was faster
+                    self._idle.remove(each)
+                    self._idle.append(shell)
+                    return each
+        return shell
+
+    def _acquire_slowly(self, shell: Shell[C] | None, timeout: float | None) -> C:
+        """Have the broker lend one, through a shell that is there or a new one."""
+        if timeout is None:
+            timeout = self.options.timeout
+        start = monotonic()
+        deadline = start + timeout
+        try:
+            while True:
+                shell = shell or self._waking() or self._new_shell(deadline)
+                if self._prepare(shell, deadline):
+                    break
+                shell = None
+        except BaseException:
+            self._count(requests_errors=1)
+            raise
+        self._count(requests_queued=1, requests_wait_us=int((monotonic() - start) * 1e6))
+        return self._out(shell)
+
+    def _out(self, shell: Shell[C]) -> C:
+        connection: C = shell.connection  # type: ignore[assignment] # it has been taken or leased
+        shell.since = monotonic()
+        if self.options.leak_warning:
+            leaks.note(shell)
+            self._crew.attend()
+        shell.connection = None
+        self._leased[shell.key] = shell
+        return connection
+
+    def _waking(self) -> Shell[C] | None:
+        """Return a shell whose reset is still to be completed, if there is one."""
+        for place in (self._resetting, self._idle):
+            with suppress(IndexError):
+                return place.pop()
+        return None
+
+    def _prepare(self, shell: Shell[C], deadline: float) -> bool:
+        """Have a connection under a shell that is fit for use; False: the shell is no more."""
+        try:
+            if shell.resetting:
+                self._complete_reset(shell)
+            while not shell.holds() and not shell.take():
+                if shell.orphaned:
+                    raise ChannelLost  # noqa: TRY301 - one way out
+                shell.request(max(0.0, deadline - monotonic()))
+                if not shell.is_fit():
+                    continue
+            self._check(shell)
+        except ChannelLost:
+            self._home = None
+            self._end(shell)
+            if monotonic() > deadline:
+                raise PoolTimeout(f"{self.name}: the broker has gone") from None
+            return False
+        except _Unfit as error:
+            logger.info("%s: dropping a connection: %s", self.name, error.__cause__)
+            self._bury(shell, frames.BROKEN)
+            return False
+        except PoolError:
+            self._idle.append(shell)
+            raise
+        except BaseException:
+            self._bury(shell, frames.BROKEN)
+            raise
+        return True
+
+    def _check(self, shell: Shell[C]) -> None:
+        if self.options.check:
+            try:
+                self.options.check(shell.connection)
+            except Exception as error:
+                raise _Unfit from error
+
+    def _new_shell(self, deadline: float) -> Shell[C]:
+        """Connect to the broker. Raises `PoolError`, or what logging in to the server raises."""
+        if self._closed:
+            raise PoolClosed(f"the pool {self.name} is closed")
+        found, is_new = self._home, False
+        if found is None:
+            found, is_new = self._find_home(deadline), True
+        try:
+            connection = self.driver.make_shell(found.path)
+        except self.driver.errors.Error:
+            self._home = None
+            if is_new:
+                raise
+            return self._new_shell(deadline)
+        shell = Shell(connection, self.driver, found.words)
+        shell.ref = weakref.ref(connection, lambda _: self._died(shell))
+        self._watcher.watch(shell)
+        return shell
+
+    def _find_home(self, deadline: float) -> home.Home:
+        with self._finding:
+            if self._home is None:
+                patience = max(START, deadline - monotonic())
+                try:
+                    self._home = home.find(self.driver, self.options, self._login, patience)
+                except (OSError, ValueError) as error:
+                    raise PoolError(f"{self.name}: the broker does not answer: {error}") from error
+            return self._home
+
+    # ------------------------------------------------------------------ release
+
+    def release(self, connection: C) -> None:
+        """Give a connection back. Does not wait for the server; nobody may use it from here on.
+
+        Raises ValueError for one that was not acquired here, or was given back already.
+        """
+        shell = self._leased.pop(id(connection), None)
+        if shell is None:
+            self._refuse(connection)
+            return
+        clean = self._settle(connection)
+        if connection.session.redo:  # type: ignore[attr-defined] # all such drivers keep one
+            shell.leave_traces()
+        shell.connection = connection
+        if not clean or self._thorough or shell.orphaned or self._closed or shell.warned:
+            self._release_slowly(shell, connection, clean=clean)
+            return
+        shell.give_back()
+        self._idle.append(shell)
+
+    def _release_slowly(self, shell: Shell[C], connection: C, *, clean: bool) -> None:
+        leaks.returned(shell, self.name, monotonic() - shell.since)
+        if self.driver.broken(connection):
+            self._count(returns_bad=1)
+            self._bury(shell, frames.BROKEN)
+        elif shell.orphaned:
+            self._crew.submit(lambda: self._end(shell))
+        else:
+            self._clean(shell, connection, clean=clean)
+
+    def _clean(self, shell: Shell[C], connection: C, *, clean: bool) -> None:
+        how = self.options.reset
+        if callable(how):
+            self._crew.submit(lambda: self._tend(shell, self._reset_by_user))
+        elif how == "always":
+            self._begin_reset(shell, connection, everything=True)
+        elif how == "auto" and not clean:
+            everything = self.driver.effect(connection) is not None
+            self._begin_reset(shell, connection, everything=everything)
+        elif not self.driver.in_transaction(connection):
+            self.driver.adopt(connection)  # what was done to the session is wanted to stay
+            self._put(shell)
+        elif how == "rollback":
+            self._begin_reset(shell, connection, everything=False)
+        else:
+            self._bury(shell, frames.BROKEN)
+
+    def _begin_reset(self, shell: Shell[C], connection: C, *, everything: bool) -> None:
+        try:
+            self.driver.begin_reset(connection, everything=everything)
+        except Exception as error:  # noqa: BLE001 - a connection one cannot reset is closed
+            if not isinstance(error, NeedsNewSession):
+                logger.warning("%s: a reset failed, closing: %s", self.name, error)
+            self._bury(shell, frames.BROKEN)
+            return
+        self._count(resets=1)
+        shell.resetting = True
+        self._resetting.append(shell)
+        self._crew.submit(self._finish_resets)  # unless somebody needs it before
+
+    def _finish_resets(self) -> None:
+        with suppress(IndexError):
+            self._tend(self._resetting.pop(), self._complete_reset)
+
+    def _complete_reset(self, shell: Shell[C]) -> None:
+        connection: C = shell.connection  # type: ignore[assignment] # it is idle
+        try:
+            self.driver.finish_reset(connection, RESET_TIMEOUT)
+        except Exception as error:
+            logger.warning("%s: a reset failed, closing: %s", self.name, error)
+            raise _Unfit from error
+        shell.resetting = False
+        if not connection.session.redo:  # type: ignore[attr-defined] # as above
+            shell.clear_traces()
+
+    def _reset_by_user(self, shell: Shell[C]) -> None:
+        assert callable(self.options.reset)
+        assert shell.connection is not None
+        self._count(resets=1)
+        try:
+            self.options.reset(shell.connection)
+            if self.driver.in_transaction(shell.connection):
+                raise RuntimeError("the pool's 'reset' left a transaction open")  # noqa: TRY301 - one way out
+        except BaseException as error:
+            logger.warning("%s: a reset failed, closing: %s", self.name, error)
+            raise _Unfit from error
+        self.driver.adopt(shell.connection)
+
+    def _tend(self, shell: Shell[C], work: Any) -> None:
+        """Do something with a shell in a worker, and put it where others find it."""
+        try:
+            work(shell)
+        except _Unfit:
+            self._bury(shell, frames.BROKEN)
+        else:
+            self._put(shell)
+
+    def _put(self, shell: Shell[C]) -> None:
+        if self._closed:
+            self._bury(shell, frames.BACK)
+        elif shell.orphaned:
+            self._end(shell)
+        else:
+            shell.give_back()
+            self._idle.append(shell)
+
+    def _refuse(self, connection: C) -> None:
+        if any(each() is connection for each in self._inherited):
+            return  # acquired by the parent before the fork: nothing of ours
+        raise ValueError(
+            f"{connection!r} is not leased from the pool {self.name}: "
+            "it was given back already, or comes from elsewhere"
+        )
+
+    def reclaim(self, connection: C) -> None:
+        """Give back the connection of a thread or object that died. For finalizers: reentrant."""
+        self._crew.post(lambda: self.release(connection))
+        self._crew.post(self._crew.attend)
+
+    def discard(self, connection: C) -> None:
+        """Take a leased connection out of service: it is closed instead of given back."""
+        shell = self._leased.pop(id(connection), None)
+        if shell is None:
+            self._refuse(connection)
+            return
+        shell.connection = connection
+        self._bury(shell, frames.BROKEN)
+
+    def reset(self, connection: C) -> None:
+        """Reset a leased connection now, and wait for it. Raises as `Pool.reset`."""
+        self.driver.begin_reset(connection, everything=True)
+        self.driver.finish_reset(connection, RESET_TIMEOUT)
+        shell = self._leased.get(id(connection))
+        if shell is not None:
+            shell.clear_traces()
+
+    @contextmanager
+    def connection(self, timeout: float | None = None) -> Iterator[C]:
+        """Lease a connection for a `with` block: commits at its end, rolls back on an exception."""
+        connection = self.acquire(timeout)
+        try:
+            yield connection
+            if self.driver.in_transaction(connection):
+                self.driver.commit(connection)
+        finally:
+            self.release(connection)
+
+    # -------------------------------------------------------------- losing shells
+
+    def _bury(self, shell: Shell[C], kind: bytes) -> None:
+        """Let go of a shell that is one's own; its connection goes back, or is closed."""
+        self._watcher.forget(shell)
+        shell.give_up(kind)
+        shell.disown()
+
+    def _end(self, shell: Shell[C]) -> None:
+        """Close a shell's server connection here, as there is no broker any more."""
+        self._watcher.forget(shell)
+        shell.end(PATIENCE)
+
+    def _lost(self, shell: Shell[C]) -> None:
+        """Hear from the watcher that the broker has gone."""
+        self._home = None
+        shell.orphaned = True  # first: whoever has it may be giving it back
+        for place in (self._idle, self._resetting):
+            with suppress(ValueError, IndexError):
+                place.remove(shell)
+                if shell.resetting:
+                    self._complete_reset(shell)
+                self._end(shell)
+                return
+
+    def _died(self, shell: Shell[C]) -> None:
+        """Notice a connection that died with its borrower. Runs in a finalizer: takes no lock."""
+        if self._leased.pop(shell.key, None) is not None:
+            self._crew.post(lambda: self._strike(shell))
+
+    def _strike(self, shell: Shell[C]) -> None:
+        logger.warning("%s: a connection was dropped without being given back", self.name)
+        self._count(closed_lost=1)
+        self._bury(shell, frames.BROKEN)
+
+    # ---------------------------------------------------------------- its owner
+
+    def resize(self, min_size: int, max_size: int | None = None) -> None:
+        """Change the sizes, for all processes. Raises `carpool.errors.OptionsError`."""
+        from dataclasses import replace  # noqa: PLC0415 - seldom needed
+
+        sizes = replace(
+            self.options,
+            min_size=min_size,
+            max_size=max_size or max(min_size, self.options.max_size),
+        )
+        self.options = sizes
+        self._home = home.find(self.driver, sizes, self._login, START)
+
+    def drain(self) -> None:
+        """Have every present connection replaced, of all processes."""
+        home.command(self.options, "drain", self._find_home(monotonic()))
+
+    def check(self) -> None:
+        """Do nothing: the broker looks after the idle connections."""
+
+    def wait(self, timeout: float = 30.0) -> None:
+        """Wait until a connection can be had. Raises `PoolTimeout`."""
+        self.release(self.acquire(timeout))
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Close this process' part for good: leased connections go as they come back."""
+        self._closed = True
+        self._give_all_back()
+        if timeout:
+            self._crew.finish(timeout)
+        self._watcher.stop(timeout)
+
+    def _give_all_back(self) -> None:
+        while True:
+            try:
+                shell = self._idle.pop()
+            except IndexError:
+                return
+            self._watcher.forget(shell)
+            shell.close()
+
+    def _sweep(self) -> float | None:
+        patience, now = self.options.leak_warning, monotonic()
+        if not patience or not self._leased:
+            return None
+        for shell in self._leased.copy().values():
+            if now - shell.since >= patience and not shell.warned:
+                leaks.warn(shell, self.name, now - shell.since)
+                self._count(leaks=1)
+        return patience / 2
+
+    def count_pin(self, reason: str) -> bool:
+        """Count a lease that outlasts its statement; tells whether it is the first of its kind."""
+        with self._counting:
+            self._pinned[reason] += 1
+            return self._pinned[reason] == 1
+
+    def _count(self, **counts: int) -> None:
+        with self._counting:
+            self._counts.update(counts)
+
+    def get_stats(self) -> dict[str, int]:
+        """Tell what this process has done, under psycopg_pool's keys; times in milliseconds."""
+        with self._counting:
+            counts, pinned = Counter(self._counts), Counter(self._pinned)
+        now = self.snapshot()
+        keys = ("requests_errors", "requests_queued", "returns_bad", "resets", "leaks")
+        return {
+            "pool_min": self.options.min_size,
+            "pool_max": self.options.max_size,
+            "pool_size": now.size,
+            "pool_available": now.idle,
+            "requests_waiting": now.waiting,
+            "requests_wait_ms": counts["requests_wait_us"] // 1000,
+            **{key: counts[key] for key in keys},
+            "pins": pinned.total(),
+            **{f"pinned_{reason}": count for reason, count in sorted(pinned.items())},
+        }
+
+    def snapshot(self) -> Snapshot:
+        """Tell where the connections are at this moment; of those waiting, the whole host's."""
+        words = self._home.words if self._home else None
+        idle, leased, resetting = len(self._idle), len(self._leased), len(self._resetting)
+        return Snapshot(
+            max_size=self.options.max_size,
+            size=idle + leased + resetting,
+            leased=leased,
+            idle=idle,
+            resetting=resetting,
+            opening=0,
+            closing=0,
+            waiting=words[table.WAITING] if words else 0,
+            last_error=None,
+        )
+
+    # -------------------------------------------------------- forks and the end
+
+    def before_fork(self, timeout: float) -> None:
+        """Give back what is idle, and pause the threads."""
+        self._crew.stop(timeout)
+        self._give_all_back()
+        self._watcher.stop(timeout)
+
+    def after_fork_in_parent(self) -> None:
+        """Let the threads go on, from the next need for them on."""
+        self._crew.resume()
+
+    def after_fork_in_child(self) -> None:
+        """Let go of the parent's shells without a word to anybody, and begin anew."""
+        self._of_parent = (
+            self._crew,
+            self._watcher,
+        )  # threads that are not here wait at its addresses
+        self._watcher.abandon()
+        shells = [*self._leased.values(), *self._idle, *self._resetting]
+        self._inherited = []
+        for shell in shells:
+            connection = shell.connection or (shell.ref() if shell.ref else None)
+            if connection is not None:
+                self._inherited.append(weakref.ref(connection))
+            shell.connection = connection
+            shell.disown()
+        self._start_over()
+
+    def at_exit(self, timeout: float) -> None:
+        """Give back what nobody uses."""
+        self._ending = self._closed = True
+        self._give_all_back()
+        self._crew.finish(timeout)
+        self._watcher.stop(HURRY)
+
+    def let_go(self) -> None:
+        """End the sessions that are still leased, as no thread but this one is left."""
+        alone = threading.active_count() == 1
+        for shell in self._leased.copy().values():
+            connection = shell.ref() if shell.ref else None
+            if connection is None:
+                continue
+            if not alone:
+                never_end(connection)  # a destructor would complain
+            elif not self.driver.busy(connection):
+                self.driver.close(connection, HURRY)
+
+
+class _Unfit(Exception):
+    """A connection cannot be used; the cause says why."""

@@ -1,0 +1,280 @@
+"""A shell: a driver's connection object in a worker, under which any server connection can lie."""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import fcntl
+import json
+import os
+import select
+import socket
+import weakref
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from carpool import errors, sockets
+from carpool.host import frames, table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from carpool.host.handoff import Handoff
+
+C = TypeVar("C")
+NONE = -1  # the number of no lease: none that the table could hold
+GRACE = 2.0  # seconds that the broker's own answer to a request in vain may take longer
+_CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)  # macOS has none: it is set afterwards
+_LOCK = fcntl.LOCK_EX | fcntl.LOCK_NB
+_UNLOCK = fcntl.LOCK_UN
+
+
+class ChannelLost(ConnectionError):
+    """The broker has gone, or has closed this shell's channel."""
+
+
+class Shell(Generic[C]):
+    """A connection object, its channel to the broker, and the lease it had last.
+
+    It belongs to one owner at a time: the deque it lies in, or the thread that took it out. While
+    leased, `connection` is None: the pool holds it weakly then, to notice if it is dropped.
+    """
+
+    def __init__(self, connection: C, driver: Handoff[C], words: memoryview) -> None:
+        self.connection: C | None = connection
+        self.ref: weakref.ref[C] | None = None
+        self.key = id(connection)
+        self.since = 0.0  # when it was leased
+        self.borrower, self.warned, self.due_at = "", False, 0.0  # as `pool.leaks` wants them
+        self.resetting = False  # the answer to a reset is still to be read
+        self.orphaned = False  # the broker has gone
+        self._driver = driver
+        self._words = words
+        self.descriptor = driver.descriptor(connection)
+        # What was the connection to the broker stays so; others take its place.
+        self.channel = socket.socket(fileno=os.dup(self.descriptor))
+        self._lock = -1
+        self._lease = NONE
+        self._held = False  # its lock, by us
+        self.slot = 0
+        self._line = table.line(0)
+        self._quantum = words[table.QUANTUM]
+        poller = select.poll()
+        events = select.POLLIN | getattr(select, "POLLRDHUP", 0)
+        poller.register(self.descriptor, events)
+        poller.register(self.channel.fileno(), events)
+        self._poll = poller.poll
+        sockets.abandon(self.descriptor)
+
+    # ------------------------------------------------------------------ the lease
+
+    def take(self) -> bool:
+        """Take the connection that it had last again, if nobody else has it; asks nobody."""
+        words, owner = self._words, self._line  # OWNER is the first word
+        if words[owner] != self._lease:
+            return False
+        try:
+            fcntl.flock(self._lock, _LOCK)
+        except OSError:
+            return False
+        if words[owner] != self._lease:
+            fcntl.flock(self._lock, _UNLOCK)
+            return False
+        self._held = True
+        words[owner + table.USE] = table.USED
+        words[owner + table.LEASES] += 1
+        return not self._poll(0) or self.is_fit()
+
+    def holds(self) -> bool:
+        """Tell whether it has a connection that has not been given back, as after a reset.
+
+        One whose cancelling is under way has another owner meanwhile, the broker.
+        """
+        return self._held and bool(self._words[self._line] == self._lease)
+
+    def is_fit(self) -> bool:
+        """Tell whether a connection that has something to say can be used; else it is given up."""
+        for descriptor, _ in self._poll(0):
+            if descriptor == self.descriptor:
+                if self._driver.look(self.connection):  # type: ignore[arg-type] # it has one
+                    continue
+                self.give_up(frames.BROKEN)
+                return False
+            if self.is_lost():
+                self.orphaned = True
+                return False
+        return True
+
+    def is_lost(self) -> bool:
+        """Tell whether the broker has gone."""
+        try:
+            return not self.channel.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
+    def request(self, timeout: float) -> None:
+        """Ask the broker for a connection, and wait for it.
+
+        Raises `ChannelLost`, what the broker answers (`PoolTimeout` and its like, the database
+        module's errors), and OSError. After anything but an answer the channel is to be closed.
+        """
+        if self._held:
+            self.give_up(frames.BACK)
+        self.forget_lease()
+        try:
+            self.channel.settimeout(timeout + GRACE)
+            self.channel.sendall(frames.request(frames.LEASE, int(timeout * 1000)))
+            frame, descriptors = self._receive()
+        except TimeoutError:
+            raise errors.PoolTimeout("the broker does not answer") from None
+        except OSError as error:
+            raise ChannelLost(str(error)) from None
+        kind, number, server_id, lease = frames.answer(frame)
+        if kind == frames.ERROR:
+            raise self._error(self._read(number))
+        self._install(number, server_id, lease, *descriptors)
+
+    def _receive(self) -> tuple[bytes, array.array[int]]:
+        descriptors = array.array("i")
+        try:
+            frame, received, flags, _ = socket.recv_fds(
+                self.channel, frames.ANSWER_SIZE, 2, _CLOEXEC
+            )
+            descriptors.extend(received)
+            if not frame:
+                raise ChannelLost("the broker has closed the channel")
+            if flags & socket.MSG_CTRUNC:
+                raise errors.PoolError(
+                    "a connection was lost: this process has as many open files as it may have"
+                )
+            frame += self._read(frames.ANSWER_SIZE - len(frame))
+        except BaseException:
+            for each in descriptors:
+                os.close(each)
+            raise
+        return frame, descriptors
+
+    def _read(self, size: int) -> bytes:
+        data = b""
+        while len(data) < size:
+            more = self.channel.recv(size - len(data))
+            if not more:
+                raise ChannelLost("the broker has closed the channel")
+            data += more
+        return data
+
+    def _error(self, text: bytes) -> Exception:
+        told = json.loads(text)
+        return error_of(self._driver, told["class"], told["args"])
+
+    def _install(self, slot: int, server_id: int, lease: int, descriptor: int, lock: int) -> None:
+        os.dup2(descriptor, self.descriptor, inheritable=False)
+        os.close(descriptor)
+        os.set_inheritable(lock, False)
+        self._lock, self._lease, self.slot, self._held = lock, lease, slot, True
+        self._line = line = table.line(slot)
+        self._words[line + table.USE] = table.USED
+        self._words[line + table.LEASES] += 1
+        connection: Any = self.connection
+        self._driver.installed(connection, server_id)
+        if self._words[line + table.TRACES]:
+            connection.session.redo = True
+
+    def give_back(self) -> None:
+        """End the lease of a connection that is clean and idle."""
+        words, line = self._words, self._line
+        self._held = False
+        words[line + table.USE] = table.IDLE
+        words[line + table.RELEASED] = now = table.clock()
+        fcntl.flock(self._lock, _UNLOCK)
+        # Only now: who waits has said so first, and tried the locks then.
+        wanted = words[line + table.WANTED]
+        if wanted or words[table.WAITING]:
+            if wanted or now - words[line + table.GRANTED] >= self._quantum:
+                self.say(frames.IDLE)
+
+    def leave_traces(self) -> None:
+        """Note that the session has been set up in a way that others must not meet."""
+        self._words[self._line + table.TRACES] = 1
+
+    def clear_traces(self) -> None:
+        """Note that this is no longer so."""
+        self._words[self._line + table.TRACES] = 0
+
+    def say(self, kind: bytes) -> None:
+        """Send a frame about the present slot; a broker that has gone is noticed later."""
+        with contextlib.suppress(OSError):
+            self.channel.send(frames.request(kind, self.slot), socket.MSG_DONTWAIT)
+
+    # ------------------------------------------------------------------ the end
+
+    def give_up(self, kind: bytes) -> None:
+        """End the lease for good: the connection goes BACK, or is BROKEN."""
+        if self._held:
+            self._held = False
+            self._words[self._line + table.USE] = table.IDLE
+            fcntl.flock(self._lock, _UNLOCK)
+            self.say(kind)
+        self.forget_lease()
+
+    def forget_lease(self) -> None:
+        """Let go of the lock, and of the server connection's socket."""
+        if self._lease != NONE:
+            self._lease = NONE
+            sockets.abandon(self.descriptor)
+        if self._lock >= 0:
+            lock, self._lock = self._lock, -1
+            os.close(lock)
+
+    def close(self) -> None:
+        """Let go of everything; what it had goes back to the broker. Says nothing to a server."""
+        if self._lease != NONE and self._owns():
+            self.give_up(frames.BACK)
+        self.disown()
+
+    def end(self, patience: float) -> None:
+        """End the server connection, too, if it is still ours: the broker has gone.
+
+        Who takes the broker's place counts it until its lock is free, so that waits for the server.
+        """
+        if self._lease != NONE and self._owns():
+            with (
+                socket.socket(fileno=os.dup(self.descriptor)) as line,
+                contextlib.suppress(OSError),
+            ):
+                line.shutdown(socket.SHUT_WR)
+            sockets.Farewell(self.descriptor).wait(patience)
+        self.disown()
+
+    def _owns(self) -> bool:
+        """Tell whether it has the lock of its lease, or can have it."""
+        if not self._held:
+            if self._words[self._line] != self._lease:
+                return False
+            try:
+                fcntl.flock(self._lock, _LOCK)
+            except OSError:
+                return False
+            self._held = True
+        return bool(self._words[self._line] == self._lease)
+
+    def disown(self) -> None:
+        """Let go of everything without a word to anybody, as in a forked child."""
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            self._driver.disown(connection)
+        if self._lock >= 0:
+            lock, self._lock = self._lock, -1
+            os.close(lock)
+        self._lease = NONE
+        self.channel.close()
+
+
+def error_of(driver: Handoff[Any], name: str, args: list[Any]) -> Exception:
+    """Return the error that the broker tells of: carpool's own, or the database module's."""
+    for home in (errors, driver.errors):
+        found = getattr(home, name, None)
+        if isinstance(found, type) and issubclass(found, Exception):
+            return found(*args)
+    return driver.errors.OperationalError(*args)  # type: ignore[no-any-return] # a module's
