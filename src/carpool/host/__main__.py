@@ -6,19 +6,14 @@ Takes the lock, listens, and serves until it is told to end or nobody has used i
 from __future__ import annotations
 
 import argparse
-import contextlib
-import fcntl
-import importlib
 import logging
 import os
-import resource
 import signal
 import socket
 import sys
-import time
 from typing import TYPE_CHECKING
 
-from carpool.host import places, start, systemd
+from carpool.host import lock, places, start, systemd
 from carpool.host.places import NoBroker, Place
 
 if TYPE_CHECKING:
@@ -27,11 +22,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("carpool.host")
 
 BACKLOG = 1024  # connections that may wait to be accepted: all workers of a host begin at once
-PATIENCE = 10.0  # seconds for a broker that is ending to let go of the lock
-
-
-class Taken(NoBroker):
-    """Another broker is at work already."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -105,12 +95,11 @@ def _seconds(text: str) -> float:
 
 
 def _run(place: Place, linger: float, listening: Callable[[], None]) -> int:
-    """Be the broker; return the exit code. Raises `Taken` if there is one."""
+    """Be the broker; return the exit code. Raises `lock.Taken` if there is one."""
     given = systemd.given_socket()
-    _lock(place, activated=given is not None)
-    serve = importlib.import_module("carpool.host.broker").serve  # who comes too late does without
+    lock.take(place, activated=given is not None)
+    from carpool.host.broker import serve  # noqa: PLC0415 - who comes too late does without
 
-    _allow_many_descriptors()
     listener = given or _listen(place)
     logger.info("The broker listens on %s", place.control)
     listening()
@@ -134,7 +123,7 @@ def _in_background(place: Place, linger: float) -> int:
         os.chdir("/")
         try:
             return _run(place, linger, lambda: _detach(place, writing))
-        except Taken:
+        except lock.Taken:
             return 0
     os.close(writing)
     with os.fdopen(reading, "rb") as outcome:
@@ -155,41 +144,6 @@ def _detach(place: Place, starter: int) -> None:
     os.close(starter)
 
 
-def _lock(place: Place, *, activated: bool) -> None:
-    """Take the lock, for as long as this process lives; a broker that is ending is waited for.
-
-    `activated`: the control socket is systemd's, so that it answers says nothing. Raises `Taken`.
-    """
-    lock = os.open(place.lock, os.O_RDWR | os.O_CREAT, 0o600)
-    deadline = time.monotonic() + PATIENCE
-    while not _locked(lock):
-        if not activated and (connection := start.reach(place, deadline)):
-            connection.close()
-            raise Taken(f"{_holder(lock)} is at work in {place.folder} already")
-        if time.monotonic() > deadline:
-            raise NoBroker(
-                f"{_holder(lock)} cannot be reached, but is alive (it holds {place.lock}); end it"
-            )
-        time.sleep(start.PAUSE)
-    os.truncate(lock, 0)
-    os.write(lock, f"{os.getpid()}\n".encode())
-    # tmpfiles.d(5): with a lock on a directory, what is in it is not cleaned up for being old.
-    with contextlib.suppress(OSError):
-        fcntl.flock(os.open(place.folder, os.O_RDONLY), fcntl.LOCK_SH | fcntl.LOCK_NB)
-
-
-def _holder(lock: int) -> str:
-    return f"The broker with pid {os.pread(lock, 20, 0).decode(errors='replace').strip()}"
-
-
-def _locked(lock: int) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 def _listen(place: Place) -> socket.socket:
     """Listen where, at most, a broker that is dead has listened: called with the lock."""
     place.control.unlink(missing_ok=True)
@@ -198,13 +152,6 @@ def _listen(place: Place) -> socket.socket:
     place.control.chmod(0o600)
     listener.listen(BACKLOG)
     return listener
-
-
-def _allow_many_descriptors() -> None:
-    """Each client and each server connection takes some; the limit for a start is often 1,024."""
-    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    with contextlib.suppress(ValueError, OSError):  # macOS allows less than it says
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 if __name__ == "__main__":

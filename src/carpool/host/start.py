@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shlex
@@ -109,7 +110,7 @@ def _connect(connection: socket.socket, place: Place, deadline: float) -> None:
 
 def _start(place: Place, linger: float, deadline: float) -> None:
     """Start a broker; return once one listens, be it this or that of somebody faster."""
-    command = [_python(), "-P", "-m", "carpool.host", f"--directory={place.root}"]
+    command = [python(), "-P", "-m", "carpool.host", f"--directory={place.root}"]
     try:
         with os.fdopen(open_log(place), "ab") as log:
             written = os.fstat(log.fileno()).st_size
@@ -175,7 +176,7 @@ def _environment() -> dict[str, str]:
     return kept | {"PYTHONPATH": os.pathsep.join(paths)}
 
 
-def _python() -> str:
+def python() -> str:
     """Return the path of the interpreter: `sys.executable`, unless that is uWSGI or its like."""
     given = Path(sys.executable or "")
     if given.name.startswith(("python", "pypy", "Python")):
@@ -199,7 +200,7 @@ def _tell_of_others(place: Place) -> None:
     if place.folder in _told:
         return
     _told.add(place.folder)
-    if others := ", ".join(sorted(_live(place))):
+    if others := ", ".join(sorted(each.name for each in brokers(place.root))):
         logger.info(
             "This process has carpool %s and starts a broker of its own; of version %s, one is"
             " running in %s",
@@ -209,14 +210,10 @@ def _tell_of_others(place: Place) -> None:
         )
 
 
-def _live(place: Place) -> Iterator[str]:
-    """Yield the other versions that have a broker."""
-    for folder in place.root.iterdir():
-        if folder != place.folder and folder.is_dir():
-            try:
-                connection = reach(Place(folder), 0)
-            except NoBroker:
-                continue
-            if connection is not None:
+def brokers(root: Path) -> Iterator[Path]:
+    """Yield the folders in a runtime directory where a broker listens now."""
+    for folder in root.iterdir() if root.is_dir() else ():
+        with contextlib.suppress(NoBroker):
+            if (connection := reach(Place(folder), 0)) is not None:
                 connection.close()
-                yield folder.name
+                yield folder

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import os
 import socket
+from importlib.resources import files
 
+from carpool import __version__
+from carpool.host import start
+
+UNITS = "~/.config/systemd/user"
+SOCKET, SERVICE = "carpool-broker.socket", "carpool-broker.service"
+# Without lingering (systemd's word), a user's services end when the user logs out.
+ENABLE = (
+    "systemctl --user daemon-reload",
+    f"systemctl --user enable --now {SOCKET}",
+    "loginctl enable-linger",
+)
 _FIRST = 3  # SD_LISTEN_FDS_START
 
 
@@ -30,3 +42,26 @@ def ready() -> None:
             address = "\0" + address[1:]
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
             notify.sendto(b"READY=1", address)
+
+
+def instructions(given: str | None) -> str:
+    """Return the units, filled in, as a script that puts them into place.
+
+    `given`: the runtime directory, if it is not that of the user's systemd, `%t/carpool`.
+    """
+    directory = _literal(os.path.abspath(given)) if given else "%t/carpool"  # noqa: PTH100 - a text
+    python = _literal(start.python())
+    units = [
+        f"cat > {UNITS}/{name} <<'END'\n"
+        + (files("carpool.host.systemd") / name)
+        .read_text()
+        .format(version=__version__, directory=directory, python=python)
+        + "END\n"
+        for name in (SOCKET, SERVICE)
+    ]
+    return "\n".join((f"mkdir -p {UNITS}", *units, *ENABLE))
+
+
+def _literal(text: str) -> str:
+    """Escape what systemd.unit(5) calls specifiers."""
+    return text.replace("%", "%%")

@@ -1,0 +1,78 @@
+"""`manage.py carpool broker ...`: the commands of `carpool`, which know the settings here."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from typing import TYPE_CHECKING, Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import connections
+
+from carpool.errors import PoolError
+from carpool.host import cli, home
+from carpool.host.handoff import NotShareable
+from carpool.wrapper.session import SessionMode
+from carpool.wrapper.settings import read_options
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+
+    from carpool.options import Options
+
+
+class Command(BaseCommand):
+    """Takes the broker's directory from the settings, and aliases of databases for pools."""
+
+    help = "Look after connection pools. A pool may be named by the alias of its database."
+    requires_system_checks = ()  # it is for when something is amiss
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Take the arguments of `carpool`."""
+        cli.add_commands(parser)
+
+    def handle(self, *_: object, **options: Any) -> None:
+        """Do what `carpool` does. Exits with its exit code."""
+        given = Namespace(**options)
+        given.directory = given.directory or _directory()
+        if getattr(given, "pool", None) in connections.settings:
+            given.pool = _pool(given.pool, given.command)
+        if code := cli.run(given):
+            sys.exit(code)
+
+
+def _shared() -> dict[str, tuple[SessionMode, Options]]:
+    """Return the databases of this project whose pools are a broker's, by alias."""
+    found = {}
+    for alias in connections:
+        wrapper = connections[alias]
+        if isinstance(wrapper, SessionMode):
+            options = read_options(alias, wrapper.settings_dict)
+            if options is not None and options.share == "host":
+                found[alias] = wrapper, options
+    return found
+
+
+def _directory() -> str | None:
+    """Return the broker's directory that the settings name, if they name one."""
+    named = {options.broker_dir for _, options in _shared().values()}
+    if len(named) > 1:
+        raise CommandError(
+            "The databases have brokers in several directories, name one by --directory: "
+            + ", ".join(sorted(each or "the default (no --directory)" for each in named))
+        )
+    return named.pop() if named else None
+
+
+def _pool(alias: str, command: str) -> str:
+    """Return the name of the pool of an alias. For its URL, it is made if it is not there yet."""
+    if alias not in (shared := _shared()):
+        raise CommandError(f"DATABASES[{alias!r}] has no pool with 'share': 'host'")
+    wrapper, options = shared[alias]
+    driver: Any = wrapper.pool_driver()
+    if command != "url":
+        return str(options.name or driver.name)
+    try:
+        return home.find(driver, options, driver.login(), options.timeout).pool
+    except (PoolError, NotShareable, driver.operational_error) as error:
+        raise CommandError(str(error)) from error
