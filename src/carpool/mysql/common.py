@@ -46,6 +46,7 @@ class MySQLDriver(SessionDriver[C]):
         params = canonical(params)
         self.key = (type(self), freeze(settings or {}), freeze(params))
         self.name = database_name(params)
+        self.given = {**params, "settings": dict(settings or {})}
         self._set_up = SetUp.taken_from(params, settings or {})
         params["cursorclass"] = tracked(params.get("cursorclass") or self.cursorclass)
         params.setdefault("connect_timeout", CONNECT_TIMEOUT)
@@ -95,20 +96,30 @@ class MySQLDriver(SessionDriver[C]):
         return connection
 
     def _begin_session(self, connection: C, params: dict[str, Any]) -> None:
+        self._note_login(connection, params)
+        session = connection.session
+        session.port = wire.keep_alive(session.descriptor)
+        session.wrapped = self._is_wrapped(connection)
+        deadline = monotonic() + params["connect_timeout"]
+        for statement in session.set_up:
+            self._run(connection, statement, deadline)
+        self._note_begun(connection)
+
+    def _note_login(self, connection: C, params: dict[str, Any]) -> None:
+        """Take note of a login with these parameters, of which nothing has been set up yet."""
         session = connection.session
         session.login = {name: params.get(name) for name in ("user", "password", "database")}
         session.descriptor = descriptor = self._descriptor(connection)
         session.inode = os.fstat(descriptor).st_ino
         session.readable = sockets.watch(descriptor)
-        session.port = wire.keep_alive(descriptor)
         session.thread_id = connection.thread_id()
         session.impatient = bool(params.get("read_timeout") or params.get("write_timeout"))
-        session.wrapped = self._is_wrapped(connection)
         session.charset = connection.character_set_name()
         session.set_up = self._set_up.statements(session.charset, connection.get_server_info())
-        deadline = monotonic() + params["connect_timeout"]
-        for statement in session.set_up:
-            self._run(connection, statement, deadline)
+
+    def _note_begun(self, connection: C) -> None:
+        """Take note that a session is as the first lease shall find it."""
+        session = connection.session
         session.autocommit = connection.get_autocommit()
         session.cursorclass = connection.cursorclass
         connection.keep_attributes()
@@ -149,22 +160,27 @@ class MySQLDriver(SessionDriver[C]):
         so it has to have our port as well.
         """
         session = connection.session
-        limit = max(1, math.ceil(deadline - monotonic()))
-        timeouts = dict.fromkeys(("connect_timeout", "read_timeout", "write_timeout"), limit)
-        plain = {**self._params, **session.login, **timeouts, "cursorclass": self.cursorclass}
-        given = {name: value for name, value in plain.items() if value is not None}
-        with contextlib.closing(self.connection_class(**given)) as other:
+        with contextlib.closing(self._another(session.login, deadline)) as other:
             if self._is_there(other, session.thread_id, session.port):
-                _ask(other, f"KILL {session.thread_id:d}")
+                ask(other, f"KILL {session.thread_id:d}")
             while self._is_there(other, session.thread_id, session.port):
                 if monotonic() > deadline:
                     return
                 sleep(PAUSE)
 
+    def _another(self, login: Mapping[str, Any], deadline: float) -> Any:
+        """Log in once more, in time."""
+        limit = max(1, math.ceil(deadline - monotonic()))
+        timeouts = dict.fromkeys(("connect_timeout", "read_timeout", "write_timeout"), limit)
+        plain = {**self._params, **login, **timeouts, "cursorclass": self.cursorclass}
+        return self.connection_class(
+            **{name: value for name, value in plain.items() if value is not None}
+        )
+
     @staticmethod
     def _is_there(other: Any, thread_id: int, port: int) -> bool:
         """Look for a session among those of the same user."""
-        hosts = {row[0]: str(row[2]) for row in _ask(other, "SHOW PROCESSLIST")}
+        hosts = {row[0]: str(row[2]) for row in ask(other, "SHOW PROCESSLIST")}
         host = hosts.get(thread_id)
         return host is not None and (not port or host.endswith(f":{port}"))
 
@@ -284,7 +300,8 @@ class MySQLDriver(SessionDriver[C]):
         session.cleared()
 
 
-def _ask(other: Any, statement: str) -> Any:
+def ask(other: Any, statement: str) -> Any:
+    """Return the rows that answer a statement."""
     with contextlib.closing(other.cursor()) as cursor:
         cursor.execute(statement)
         return cursor.fetchall()

@@ -18,6 +18,7 @@ from carpool import sockets
 from carpool.driver import NeedsNewSession
 from carpool.mysql import wire
 from carpool.mysql.common import MySQLDriver
+from carpool.mysql.handoff import HandingOff, Masked, Mute
 from carpool.mysql.session import Noticing
 
 _OPTION_FILE = ("read_default_file", "read_default_group")
@@ -69,10 +70,14 @@ class Connection(Noticing, Base):  # type: ignore[misc] # untyped
         return super().set_server_option(*args)
 
 
-class MysqlclientDriver(MySQLDriver[Connection]):
+class Shell(Masked, Connection, Mute):
+    """A connection under which the sockets of server connections are laid."""
+
+
+class MysqlclientDriver(HandingOff, MySQLDriver[Connection]):
     """Opens and cleans mysqlclient connections; see `MySQLDriver` for the arguments."""
 
-    connection_class = Connection
+    connection_class, shell_class = Connection, Shell
     module_error = MySQLdb.Error
     cursorclass = Cursor
 
@@ -129,6 +134,8 @@ class MysqlclientDriver(MySQLDriver[Connection]):
             raise NeedsNewSession
         if everything and self._must_log_in(connection) and not connection.session.login["user"]:
             raise NeedsNewSession  # the system told who we are
+        if everything and self._must_log_in(connection) and isinstance(connection, Shell):
+            raise NeedsNewSession  # it would answer the challenge of another server
         return super().begin_reset(connection, everything=everything)
 
     @staticmethod

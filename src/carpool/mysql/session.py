@@ -61,6 +61,7 @@ class MySQLSession(Session):
         self.thread_id = 0  # the server's
         self.port = 0  # of this end, 0: not TCP
         self.wrapped = False  # in TLS or compression
+        self.as_made: dict[str, Any] = {}  # a shell's attributes, before anybody had it
 
     def note(self, query: Any) -> None:
         """Take note of a text that is about to be sent."""
