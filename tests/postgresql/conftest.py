@@ -5,7 +5,9 @@ import pytest
 from carpool import Options, Pool
 from carpool.postgresql.driver import PsycopgDriver
 from carpool.postgresql.psycopg2 import Psycopg2Driver
+from tests.postgresql.handing import make_worker, worker
 
+__all__ = ["make_worker", "worker"]
 DRIVERS = {"psycopg": PsycopgDriver, "psycopg2": Psycopg2Driver}
 
 

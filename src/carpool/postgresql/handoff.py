@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import psycopg
@@ -17,9 +18,10 @@ from carpool.postgresql.login import CLIENT_SIDE, SECRET, shareable_login
 from carpool.postgresql.session import Connection
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Self
 
+TO_NOWHERE = partial(os.open, os.devnull, os.O_RDWR)
 SHELL_TIMEOUT = 10  # seconds for the broker, which is on this machine, to greet a shell
 
 
@@ -47,16 +49,25 @@ class Shell(Connection):
 
     def close(self) -> None:
         """Close this end alone; the session's owner ends the session."""
-        self._abandon()
+        with contextlib.suppress(psycopg.Error, OSError):
+            sockets.abandon(self.pgconn.socket)
         psycopg.Connection.close(self)  # there is no farewell to wait for
 
-    def __del__(self) -> None:  # type: ignore[override] # psycopg's argument is for its own use
-        self._abandon()
-
-    def _abandon(self) -> None:
-        # AttributeError: the connection was never made.
-        with contextlib.suppress(psycopg.Error, OSError, AttributeError):
-            sockets.abandon(self.pgconn.socket)
+    def __del__(  # type: ignore[override] # psycopg's argument is for its own use
+        self,
+        *,
+        to_nowhere: Callable[[], int] = TO_NOWHERE,
+        dup2: Any = os.dup2,
+        close: Any = os.close,
+    ) -> None:
+        # What it needs is at hand: as the interpreter ends, modules may be empty by now.
+        try:
+            descriptor = self.pgconn.socket
+            nowhere = to_nowhere()
+            dup2(nowhere, descriptor, False)
+            close(nowhere)
+        except Exception:  # noqa: BLE001, S110 - closed, or never made
+            pass
 
 
 class ShellInfo(psycopg.ConnectionInfo):
@@ -76,6 +87,7 @@ class PsycopgHandoff(PostgreSQLDriver[Connection]):
     """The part of the driver for psycopg 3 that makes it a `carpool.host.handoff.Handoff`."""
 
     kind = "postgresql"
+    errors = psycopg
     secret: ClassVar[frozenset[str]] = SECRET  # what of a login must not be shown
 
     _conninfo: str
