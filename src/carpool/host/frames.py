@@ -26,7 +26,8 @@ _KINDS: Final = frozenset({LEASE, IDLE, BACK, BROKEN})
 _GOODBYES: Final = frozenset({TERMINATE, QUIT})
 
 # From the broker: what, a slot or a length, the server's number, the number of the lease.
-GRANT = b"G"  # two descriptors come with it: the server connection's and its lock's
+GRANT = b"G"  # with descriptors: the server connection's, its lock's and its tether's
+DESCRIPTORS: Final = 3
 ERROR = b"E"  # so many bytes of JSON follow
 _ANSWER: Final = struct.Struct("!cIQQ")
 ANSWER_SIZE: Final = _ANSWER.size

@@ -5,7 +5,9 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from typing import TYPE_CHECKING
+import weakref
+from itertools import count
+from typing import TYPE_CHECKING, Any
 
 from carpool.host import decide, table
 
@@ -15,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class Generation:
-    """A directory beside those of earlier brokers, whose connections may still be in use.
+    """A directory beside those of earlier brokers, whose connections may not have ended yet.
 
     Where a broker has been killed, processes go on with what they have and end it then. Until then
-    those connections count, and the locks of their slots tell which they are.
+    those connections count; their tethers tell how many they are.
     """
 
     def __init__(self, pool_directory: Path, capacity: int) -> None:
@@ -34,21 +36,54 @@ class Generation:
         return self.directory / f"{slot}.lock"
 
     def foreign(self) -> int:
-        """Count the connections of earlier brokers that are in use, and clear away the rest."""
+        """Count the connections that earlier brokers have left, and clear away the rest."""
         count = 0
         for each in _generations(self.directory.parent):
             if each != self.directory:
-                held = sum(map(_is_locked, each.glob("*.lock")))
+                held = sum(map(_is_locked, each.glob("*.tether")))
                 count += held
                 if not held:
                     shutil.rmtree(each, ignore_errors=True)
         return count
+
+    def tether_file(self, number: int) -> Path:
+        """Return the path of a connection's tether."""
+        return self.directory / f"{number}.tether"
 
     def close(self, *, in_use: bool) -> None:
         """Let go of the table; the files stay for the next broker where some are in use."""
         os.close(self.descriptor)
         if not in_use:
             shutil.rmtree(self.directory, ignore_errors=True)
+
+
+class Tethers:
+    """A locked file for each server connection, of which one open file description goes along.
+
+    Whoever has a copy of the socket has one of the tether, and lets go of that last: so its lock is
+    free when no copy is left anywhere, also with a process that is robbed and has not noticed.
+    """
+
+    def __init__(self, generation: Generation) -> None:
+        self._generation = generation
+        self._numbers = count()
+        self._known: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+
+    def of(self, connection: Any) -> int:
+        """Return the descriptor of a connection's tether. Raises OSError."""
+        descriptor = self._known.get(connection)
+        if descriptor is None:
+            path = self._generation.tether_file(next(self._numbers))
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            self._known[connection] = descriptor
+            weakref.finalize(connection, _cut, descriptor, path).atexit = False
+        return descriptor
+
+
+def _cut(descriptor: int, path: Path) -> None:
+    os.close(descriptor)
+    path.unlink(missing_ok=True)
 
 
 def _generations(pool_directory: Path) -> Iterator[Path]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from carpool.errors import PoolTimeout, TooManyRequests
 from carpool.host import decide, table
+from carpool.host.generation import Tethers
 from carpool.host.slots import Slot
 from carpool.pool import Pool
 
@@ -75,6 +76,7 @@ class Lender:
         self._limbo: set[Slot] = set()  # whose borrower has gone, and whose lock has not
         self._lease = 0  # the number of the last one
         self._leases_before = 0  # of connections that have gone
+        self._tethers = Tethers(generation)
         self._ticking = False
         self._ended = False
         self._foreign = generation.foreign()
@@ -339,7 +341,7 @@ class Lender:
         if self._ended or slot is None:
             self.pool.release(connection)
             return
-        slot.seat(connection)
+        slot.seat(connection, self._tethers.of(connection))
         self.match()
 
     def _vacant(self) -> Slot | None:

@@ -97,7 +97,7 @@ class Link:
         """See `Borrower`."""
         driver = self._lender.driver
         frame = frames.grant(slot.number, driver.server_id(slot.connection), lease)
-        descriptors = [driver.descriptor(slot.connection), slot.lock]
+        descriptors = [driver.descriptor(slot.connection), slot.lock, slot.tether]
         try:
             sent = socket.send_fds(self._socket, [frame], descriptors)
         except OSError:

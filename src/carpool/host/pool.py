@@ -87,18 +87,20 @@ class HostPool(Generic[C]):
         It is `prefer`, if that is idle here. Raises as `Pool.acquire`; and `PoolError` where no
         broker can be had.
         """
+        shell = None
         try:
             shell = self._idle.pop()
         except IndexError:
-            return self._acquire_slowly(None, timeout)
-        if prefer is not None and shell.connection is not prefer:
-            shell = self._exchange(shell, prefer)
-        if not shell.take() or self._careful:
-            return self._acquire_slowly(shell, timeout)
-        connection: C = shell.connection  # type: ignore[assignment] # idle: it has one
-        shell.connection = None
-        self._leased[shell.key] = shell
-        return connection
+            pass
+        else:
+            if prefer is not None and shell.connection is not prefer:
+                shell = self._exchange(shell, prefer)
+            if shell.take() and not self._careful:
+                connection: C = shell.connection  # type: ignore[assignment] # idle: it has one
+                shell.connection = None
+                self._leased[shell.key] = shell
+                return connection
+        return self._acquire_slowly(shell, timeout)
 
     def _exchange(self, shell: Shell[C], wanted: C) -> Shell[C]:
         for each in self._idle.copy():

@@ -24,6 +24,8 @@ C = TypeVar("C")
 NONE = -1  # the number of no lease: none that the table could hold
 GRACE = 2.0  # seconds that the broker's own answer to a request in vain may take longer
 _CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)  # macOS has none: it is set afterwards
+HUNG_UP = getattr(select, "POLLRDHUP", 0)
+ENDED = HUNG_UP | select.POLLHUP | select.POLLERR | select.POLLNVAL
 _LOCK = fcntl.LOCK_EX | fcntl.LOCK_NB
 _UNLOCK = fcntl.LOCK_UN
 
@@ -52,16 +54,15 @@ class Shell(Generic[C]):
         self.descriptor = driver.descriptor(connection)
         # What was the connection to the broker stays so; others take its place.
         self.channel = socket.socket(fileno=os.dup(self.descriptor))
-        self._lock = -1
+        self._lock = self._tether = -1
         self._lease = NONE
         self._held = False  # its lock, by us
         self.slot = 0
         self._line = table.line(0)
         self._quantum = words[table.QUANTUM]
         poller = select.poll()
-        events = select.POLLIN | getattr(select, "POLLRDHUP", 0)
-        poller.register(self.descriptor, events)
-        poller.register(self.channel.fileno(), events)
+        poller.register(self.descriptor, select.POLLIN | HUNG_UP)
+        poller.register(self.channel.fileno(), HUNG_UP)
         self._poll = poller.poll
         sockets.abandon(self.descriptor)
 
@@ -72,6 +73,8 @@ class Shell(Generic[C]):
         words, owner = self._words, self._line  # OWNER is the first word
         if words[owner] != self._lease:
             return False
+        if words[table.WAITING] and self._is_over():
+            return False  # else who is quick enough would never have to queue up
         try:
             fcntl.flock(self._lock, _LOCK)
         except OSError:
@@ -84,6 +87,10 @@ class Shell(Generic[C]):
         words[owner + table.LEASES] += 1
         return not self._poll(0) or self.is_fit()
 
+    def _is_over(self) -> bool:
+        """Tell whether others come first by now."""
+        return table.clock() - self._words[self._line + table.GRANTED] >= self._quantum
+
     def holds(self) -> bool:
         """Tell whether it has a connection that has not been given back, as after a reset.
 
@@ -93,25 +100,22 @@ class Shell(Generic[C]):
 
     def is_fit(self) -> bool:
         """Tell whether a connection that has something to say can be used; else it is given up."""
-        for descriptor, _ in self._poll(0):
+        for descriptor, events in self._poll(0):
             if descriptor == self.descriptor:
                 if self._driver.look(self.connection):  # type: ignore[arg-type] # it has one
                     continue
                 self.give_up(frames.BROKEN)
                 return False
-            if self.is_lost():
+            if events & ENDED:
                 self.orphaned = True
                 return False
         return True
 
     def is_lost(self) -> bool:
-        """Tell whether the broker has gone."""
-        try:
-            return not self.channel.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
+        """Tell whether the broker has gone. Thread-safe."""
+        poller = select.poll()  # of its own: the other may be at work
+        poller.register(self.channel.fileno(), HUNG_UP)
+        return any(events & ENDED for _, events in poller.poll(0))
 
     def request(self, timeout: float) -> None:
         """Ask the broker for a connection, and wait for it.
@@ -133,13 +137,13 @@ class Shell(Generic[C]):
         kind, number, server_id, lease = frames.answer(frame)
         if kind == frames.ERROR:
             raise self._error(self._read(number))
-        self._install(number, server_id, lease, *descriptors)
+        self._install(number, server_id, lease, descriptors)
 
     def _receive(self) -> tuple[bytes, array.array[int]]:
         descriptors = array.array("i")
         try:
             frame, received, flags, _ = socket.recv_fds(
-                self.channel, frames.ANSWER_SIZE, 2, _CLOEXEC
+                self.channel, frames.ANSWER_SIZE, frames.DESCRIPTORS, _CLOEXEC
             )
             descriptors.extend(received)
             if not frame:
@@ -168,11 +172,15 @@ class Shell(Generic[C]):
         told = json.loads(text)
         return error_of(self._driver, told["class"], told["args"])
 
-    def _install(self, slot: int, server_id: int, lease: int, descriptor: int, lock: int) -> None:
+    def _install(
+        self, slot: int, server_id: int, lease: int, descriptors: array.array[int]
+    ) -> None:
+        descriptor, self._lock, self._tether = descriptors
+        os.set_inheritable(self._lock, False)
+        os.set_inheritable(self._tether, False)
         os.dup2(descriptor, self.descriptor, inheritable=False)
         os.close(descriptor)
-        os.set_inheritable(lock, False)
-        self._lock, self._lease, self.slot, self._held = lock, lease, slot, True
+        self._lease, self.slot, self._held = lease, slot, True
         self._line = line = table.line(slot)
         self._words[line + table.USE] = table.USED
         self._words[line + table.LEASES] += 1
@@ -186,13 +194,11 @@ class Shell(Generic[C]):
         words, line = self._words, self._line
         self._held = False
         words[line + table.USE] = table.IDLE
-        words[line + table.RELEASED] = now = table.clock()
+        words[line + table.RELEASED] = table.clock()
         fcntl.flock(self._lock, _UNLOCK)
         # Only now: who waits has said so first, and tried the locks then.
-        wanted = words[line + table.WANTED]
-        if wanted or words[table.WAITING]:
-            if wanted or now - words[line + table.GRANTED] >= self._quantum:
-                self.say(frames.IDLE)
+        if words[line + table.WANTED] or (words[table.WAITING] and self._is_over()):
+            self.say(frames.IDLE)
 
     def leave_traces(self) -> None:
         """Note that the session has been set up in a way that others must not meet."""
@@ -223,9 +229,15 @@ class Shell(Generic[C]):
         if self._lease != NONE:
             self._lease = NONE
             sockets.abandon(self.descriptor)
-        if self._lock >= 0:
-            lock, self._lock = self._lock, -1
-            os.close(lock)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Close what came with the socket, after that."""
+        for each in (self._lock, self._tether):
+            if each >= 0:
+                os.close(each)
+        self._lock = self._tether = -1
+        self._held = False
 
     def close(self) -> None:
         """Let go of everything; what it had goes back to the broker. Says nothing to a server."""
@@ -264,9 +276,7 @@ class Shell(Generic[C]):
         connection, self.connection = self.connection, None
         if connection is not None:
             self._driver.disown(connection)
-        if self._lock >= 0:
-            lock, self._lock = self._lock, -1
-            os.close(lock)
+        self._let_go()
         self._lease = NONE
         self.channel.close()
 

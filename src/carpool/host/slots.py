@@ -36,6 +36,7 @@ class Slot:
         self.line = table.line(number)
         self.words = words
         self.connection: Any = None
+        self.tether = -1  # see `generation.Tethers`
         self.borrower: Borrower | None = None
         self.barred = 0  # cancels under way: it may be lent to nobody before they are over
         self.held = False
@@ -65,9 +66,9 @@ class Slot:
             self.held = True
         return True
 
-    def seat(self, connection: Any) -> None:
+    def seat(self, connection: Any, tether: int) -> None:
         """Begin with a connection that came from the pool."""
-        self.connection = connection
+        self.connection, self.tether = connection, tether
         for word in range(table.PINNED + 1):
             self.put(word, 0)
 

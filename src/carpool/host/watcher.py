@@ -11,6 +11,8 @@ import socket
 import threading
 from typing import TYPE_CHECKING, Any
 
+from carpool.host.shell import ENDED, HUNG_UP
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -69,8 +71,8 @@ class Watcher:
     def _work(self) -> None:
         me = threading.current_thread()
         while (poller := self._poller(me)) is not None:
-            for descriptor, _ in poller.poll():
-                self._look_at(descriptor)
+            for descriptor, events in poller.poll():
+                self._look_at(descriptor, events)
 
     def _poller(self, me: threading.Thread) -> select.poll | None:
         with self._lock:
@@ -79,18 +81,20 @@ class Watcher:
                     self._thread = None
                 return None
             poller = select.poll()
-            for descriptor in (self._ear.fileno(), *self._shells):
-                poller.register(descriptor, select.POLLIN)
+            poller.register(self._ear.fileno(), select.POLLIN)
+            for descriptor in self._shells:
+                poller.register(descriptor, HUNG_UP)  # the answers are none of its business
             return poller
 
-    def _look_at(self, descriptor: int) -> None:
+    def _look_at(self, descriptor: int, events: int) -> None:
         if descriptor == self._ear.fileno():
             with contextlib.suppress(OSError):
                 self._ear.recv(4096)
             return
         with self._lock:
             shell = self._shells.get(descriptor)
-            if shell is None or not shell.is_lost():
+            # One that was forgotten meanwhile may have left its number to another.
+            if not events & ENDED or shell is None or not shell.is_lost():
                 return
             del self._shells[descriptor]
         self._lost(shell)
