@@ -101,13 +101,9 @@ class HandingOff(Driver):
         given = {name: value for name, value in self.given.items() if name not in _CLIENT_SIDE}
         _check(given)
         settings = {name: _plain(value) for name, value in given["settings"].items()}
-        login = {
-            **_resolved(given),
-            "settings": settings,
-            "library": MySQLdb.get_client_info(),
-        }
+        more = {"settings": settings, "library": MySQLdb.get_client_info()}
         try:
-            return dict(json.loads(json.dumps(login, sort_keys=True)))
+            return dict(json.loads(json.dumps(_resolved(given) | more, sort_keys=True)))
         except TypeError as error:
             raise NotShareable(f"a parameter that cannot be told to a broker: {error}") from error
 
