@@ -50,12 +50,12 @@ class Broker:
             listening.close()
         for channel in self._channels:
             channel.close()
-        for connection in self.server_connections:
-            if not connection.closed:
-                self.driver.close(connection, 1)
         for thread in self._threads:
             thread.join(10)
             assert not thread.is_alive()
+        for connection in self.server_connections:
+            if not connection.closed:
+                self.driver.close(connection, 1)
 
     def _run(self, function, *args):
         self._threads.append(threading.Thread(target=function, args=args))
@@ -75,15 +75,14 @@ class Broker:
             if not (data := client.recv(65536)):
                 client.close()
                 return
-            client.sendall(greeter.receive(data))
-        assert greeter.rest == b""
-        self.greeted.append(greeter.outcome)
-        self._serve(client, greeter.outcome)
-
-    def _serve(self, client, outcome):
-        match outcome:
-            case Shell():
-                self._channels.append(client)  # what a shell's descriptor led to at first
+            answer = greeter.receive(data)
+            if greeter.outcome is not None:
+                assert greeter.rest == b""
+                self.greeted.append(greeter.outcome)
+            if greeter.outcome == Shell():
+                self._channels.append(client)  # what a shell's descriptor leads to at first
+            client.sendall(answer)
+        match greeter.outcome:
             case Visitor():
                 relay(client, self.open())
             case Cancel(number, secret):

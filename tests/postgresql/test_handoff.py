@@ -226,8 +226,10 @@ class Adapting(PsycopgDriver):
     """Asks the database for something, as PostGIS' does."""
 
     fails = False
+    lesson = "SELECT 1"
 
     def adapt(self, connection):
+        run(connection, self.lesson)
         connection.taught = [*getattr(connection, "taught", []), pid_of(connection)]
         if self.fails:
             raise psycopg.OperationalError("on purpose")
@@ -238,9 +240,6 @@ def test_a_subclass_teaches_a_shell_once_a_session_is_there(make_worker, databas
     shell = worker.lend(worker.first)
     worker.lend(worker.second)
     assert shell.taught == [worker.first.info.backend_pid]
-    assert worker.driver.effect(shell) is None
-    assert not shell.session.by_hand
-    assert worker.driver.settle(shell)
 
 
 def test_a_lesson_that_failed_is_given_again(make_worker):
@@ -251,6 +250,15 @@ def test_a_lesson_that_failed_is_given_again(make_worker):
     worker.driver.fails = False
     worker.lend(worker.second)
     assert len(worker.shell.taught) == 2
+
+
+def test_a_lesson_leaves_no_trace(make_worker):
+    worker = make_worker(Adapting)
+    worker.driver.lesson = "SET work_mem = '8MB'"
+    shell = worker.lend(worker.first)
+    assert worker.driver.effect(shell) is None
+    assert not shell.session.by_hand
+    assert worker.driver.settle(shell)
 
 
 def test_a_cancel_reaches_the_session_below(worker, database):

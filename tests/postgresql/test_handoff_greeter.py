@@ -95,6 +95,7 @@ def test_who_asks_for_more_than_is_spoken_here_is_told(sent, negotiation):
         start_up("user", "joe", version=(4, 0)),
         start_up("user", "joe", end=b""),
         start_up("user", end=b"joe"),
+        start_up("user", "joe", "shop", end=b""),
         start_up("user", "joe", "database"),
         start_up("user", "joe", "", "shop"),
         start_up("user", "joe", end=b"\0\0"),

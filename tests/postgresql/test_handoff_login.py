@@ -71,16 +71,18 @@ def test_the_environment_is_told(there, database):
 
 def test_settings_that_libpq_sends_from_the_environment_win(there, database):
     def ask():
-        return login(**database.params, settings={"TimeZone": "UTC", "DateStyle": "ISO, DMY"})
+        return login(
+            **database.params, settings={"TimeZone": "Asia/Tokyo", "DateStyle": "ISO, DMY"}
+        )
 
     def connect():
-        with psycopg.connect(**database.params, options="-c TimeZone=UTC") as connection:
-            return value(connection, "SHOW TimeZone")
+        with psycopg.connect(**database.params, options="-c DateStyle=ISO") as connection:
+            return value(connection, "SHOW DateStyle")
 
-    environment = {"PGTZ": "Asia/Tokyo", "PGGEQO": "off", "PGDATESTYLE": "default"}
-    assert there(connect, **environment) == "Asia/Tokyo"
+    environment = {"PGDATESTYLE": "SQL, MDY", "PGGEQO": "off", "PGTZ": "default"}
+    assert there(connect, **environment) == "SQL, MDY"
     shows = shown(there(ask, **environment), "TimeZone", "geqo", "DateStyle")
-    assert shows == ["Asia/Tokyo", "off", "ISO, DMY"]
+    assert shows == ["Asia/Tokyo", "off", "SQL, MDY"]
 
 
 @pytest.mark.parametrize("by", ["parameter", "variable"])
@@ -190,6 +192,7 @@ MISLEADING = {
     "PGHOSTADDR": "203.0.113.1",
     "PGSSLMODE": "verify-full",
     "PGSSLNEGOTIATION": "direct",
+    "PGSSLROOTCERT": "system",
     "PGREQUIREAUTH": "scram-sha-256",
     "PGREQUIREPEER": "postgres-of-another-user",
     "PGCHANNELBINDING": "require",

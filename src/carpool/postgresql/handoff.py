@@ -167,7 +167,10 @@ class PsycopgHandoff(PostgreSQLDriver[Connection]):
 
 
 def shell_params(path: str, login: Mapping[str, str]) -> dict[str, Any]:
-    """Return libpq's parameters for a shell; the environment must not lead it astray."""
+    """Return libpq's parameters for a shell; the environment must not lead it astray.
+
+    `sslmode` is left as it is: libpq never speaks TLS on a Unix socket, and minds a weak mode.
+    """
     known = {option.keyword.decode() for option in pq.Conninfo.get_defaults()}
     wanted = {
         "host": path,
@@ -176,7 +179,6 @@ def shell_params(path: str, login: Mapping[str, str]) -> dict[str, Any]:
         "user": login.get("user", ""),
         "dbname": login.get("dbname", ""),
         "options": SHELL_OPTIONS,
-        "sslmode": "disable",
         "sslnegotiation": "postgres",
         "gssencmode": "disable",
         "channel_binding": "disable",
