@@ -1,0 +1,188 @@
+"""A host under test: a broker's place, a database whose server sets limits, and processes."""
+
+import os
+import signal
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from carpool import __version__
+from carpool.host import control, lock
+from support.databases import fresh_database
+from tests.host.brokers import log_of, own_place
+from tests.probing import eventually
+
+SOON = 1.0  # seconds: what is promised to be over by then
+
+
+class Host:
+    """What all hosts under test share; see `OnPostgreSQL` for a whole one.
+
+    The server itself lets nobody have more than `max_size` sessions.
+    """
+
+    driver: str  # a class' dotted path
+    sleeps: str  # a statement that takes a minute
+    session_id: str  # a statement that tells the session's number
+    leaves_traces: str  # a statement after which a session is to be reset
+
+    def __init__(self, nursery, place, database, max_size, **options):
+        self.nursery, self.place, self.database = nursery, place, database
+        self.max_size = max_size
+        self.options = {
+            "max_size": max_size,
+            "broker_dir": str(place.root),
+            "timeout": 10,
+        } | options
+        self.user = f"worker_{database.name}"
+        self.processes = []
+        self._mark = database.mark()
+        self.make_role()
+
+    def params(self):
+        """Return the driver's arguments."""
+        return self.database.params | {"user": self.user, "password": "secret"}
+
+    def start(self, *, params=None, **options):
+        """Start a process whose pool is `pool`."""
+        process = self.nursery.start()
+        self.processes.append(process)
+        given = (self.driver, self.params() | (params or {}), self.options | options)
+        process.do(f"pool = open_pool(*{given!r})")
+        return process
+
+    def sessions(self, **where):
+        """Return the server's sessions of this host."""
+        return self.database.sessions(user=self.user, **where)
+
+    def ids(self):
+        """Return the sessions' numbers."""
+        return {each.pid for each in self.sessions()}
+
+    # -------------------------------------------------------------- the broker
+
+    @property
+    def broker(self):
+        """The broker's process; psutil.NoSuchProcess or TypeError where there is none."""
+        return psutil.Process(lock.holder(self.place))
+
+    def ask(self, want, **more):
+        """Return the broker's answer to a command."""
+        return control.ask(self.place, {"version": __version__, "want": want, **more}, 10)
+
+    def status(self):
+        """Return what the broker says of the one pool."""
+        (pool,) = self.ask("status")["pools"]
+        return pool
+
+    def waiting(self, count):
+        """Wait until that many wait for a connection."""
+        eventually(lambda: self.status()["waiting"] == count)
+
+    def kill_broker(self, how=signal.SIGKILL):
+        """End the broker; returns when it is no more."""
+        broker = self.broker
+        os.kill(broker.pid, how)
+        eventually(lambda: not broker.is_running() or broker.status() == psutil.STATUS_ZOMBIE)
+
+    def descriptors(self):
+        """Return what the broker has open, as a sorted list."""
+        found = []
+        for each in Path(f"/proc/{self.broker.pid}/fd").iterdir():
+            try:
+                found.append(kind_of(str(each.readlink())))
+            except FileNotFoundError:  # closed meanwhile
+                continue
+        return sorted(found)
+
+    # ----------------------------------------------------------------- the end
+
+    def check(self):
+        """See that the server has never been asked for more sessions than there may be."""
+        assert self.refusals() == 0
+        if self.place.log.exists():
+            log = log_of(self.place)
+            assert "Traceback" not in log, log
+
+    def close(self):
+        for each in self.processes:
+            each.close()
+
+
+def kind_of(link):
+    """Return what a descriptor leads to, without its number."""
+    kind, _, _ = link.partition(":")
+    return (
+        kind if kind in ("socket", "pipe", "anon_inode") else Path(link).suffix or Path(link).name
+    )
+
+
+class OnPostgreSQL(Host):
+    driver = "carpool.postgresql.driver:PsycopgDriver"
+    sleeps = "SELECT pg_sleep(60)"
+    session_id = "SELECT pg_backend_pid()"
+    leaves_traces = "SET statement_timeout = 59000"
+
+    def make_role(self):
+        self.database.server.create_role(self.user, "secret")
+        self.database.query(f'ALTER ROLE "{self.user}" CONNECTION LIMIT {self.max_size}')
+        self.database.query(f'ALTER DATABASE "{self.database.name}" OWNER TO "{self.user}"')
+
+    def params(self):
+        return super().params() | {"autocommit": True, "prepare_threshold": None}
+
+    def working(self):
+        """Return the sessions that are in a statement or a transaction."""
+        return [each for each in self.sessions() if each.state != "idle"]
+
+    def refusals(self):
+        log = self.database.server.statement_log.read_bytes()[self._mark :].decode()
+        return log.count(f'too many connections for role "{self.user}"')
+
+
+class OnMariaDB(Host):
+    driver = "carpool.mysql.driver:MysqlclientDriver"
+    sleeps = "SELECT SLEEP(60)"
+    session_id = "SELECT CONNECTION_ID()"
+    leaves_traces = "SET @mine = 1"
+
+    def make_role(self):
+        self.database.server.create_role(self.user, "secret")
+        # One more, as MySQL knows no other way to cancel than to log in once more.
+        self.database.query(
+            f"ALTER USER `{self.user}` WITH MAX_USER_CONNECTIONS {self.max_size + 1}"
+        )
+
+    def params(self):
+        return super().params() | {"autocommit": True}
+
+    def working(self):
+        """Return the sessions that are in a statement or a transaction."""
+        busy = [each for each in self.sessions() if each.command != "Sleep"]
+        return busy + self.database.query(
+            "SELECT t.* FROM information_schema.INNODB_TRX t JOIN information_schema.PROCESSLIST p"
+            " ON p.ID = t.trx_mysql_thread_id WHERE p.USER = %s",
+            [self.user],
+        )
+
+    def refusals(self):
+        log = log_of(self.place) if self.place.log.exists() else ""
+        return log.count("max_user_connections")
+
+
+HOSTS = {"postgresql": ("postgres", OnPostgreSQL), "mysql": ("mariadb", OnMariaDB)}
+
+
+@contextmanager
+def host_on(kind, request, max_size, **options):
+    """Give a host whose database and broker are its own; `kind` is one of `HOSTS`."""
+    server, host_class = HOSTS[kind]
+    nursery = request.getfixturevalue("nursery")
+    with own_place() as place, fresh_database(request.getfixturevalue(server)) as database:
+        host = host_class(nursery, place, database, max_size, **options)
+        try:
+            yield host
+            host.check()
+        finally:
+            host.close()
