@@ -15,10 +15,11 @@ from MySQLdb.cursors import SSCursor
 
 from carpool.driver import NeedsNewSession
 from carpool.errors import StaleCursorError
-from carpool.host.handoff import Shell, Visitor
+from carpool.host.handoff import NotShareable, Shell, Visitor
+from carpool.mysql import greeter as g
 from carpool.mysql import wire
+from carpool.mysql.driver import MysqlclientDriver
 from carpool.mysql.framing import split
-from carpool.mysql.greeter import EXTENDED_METADATA, parse
 from tests.mysql.minibroker import MiniBroker
 
 SHARED = {"charset": "utf8mb4", "autocommit": True}
@@ -108,7 +109,7 @@ def test_a_shell_agrees_on_what_the_broker_has_agreed_on(make_broker, database, 
         broker.driver.connect({"port": port})
     thread.join(10)
     shell = broker.shell()
-    real, played = (parse(split(each)[0]) for each in (said[1], broker.responses[-1]))
+    real, played = (g.parse(split(each)[0]) for each in (said[1], broker.responses[-1]))
     assert (played.flags, played.extended) == (real.flags, real.extended)
     assert shell.client_flag == broker.first.client_flag
     assert isinstance(broker.greeters[-1].outcome, Shell)
@@ -146,6 +147,26 @@ def test_a_login_of_another_charset(make_broker):
     shell = broker.shell()
     assert ask(shell, "SELECT 'é', @@character_set_client") == (("é", "latin1"),)
     assert shell.literal("é") == b"'\xe9'"
+
+
+def test_an_option_file_is_the_brokers(make_broker, tmp_path):
+    path = tmp_path / "my.cnf"
+    path.write_text("[client]\ninit-command=SET @told = 1\n")
+    broker = make_broker(read_default_file=str(path), read_timeout=5)
+    shell = broker.shell()
+    assert len(split(broker.responses[-1])) == 1
+    assert ask(shell, "SELECT @told") == ((1,),)
+    broker.worker.settle(shell)
+    with pytest.raises(NeedsNewSession):
+        broker.worker.begin_reset(shell, everything=True)
+
+
+def test_no_password_is_sent_to_the_broker(make_broker, database):
+    database.server.create_role("shop", "secret")
+    broker = make_broker(user="shop", password="secret")
+    shell = broker.shell()
+    assert shell.session.login["password"] == "secret"
+    assert broker.responses[-1].count(g.SHELL_USER.encode() + b"\0\0") == 1
 
 
 # Work --------------------------------------------------------------------------------------------
@@ -224,7 +245,7 @@ def test_one_who_left_a_mess_leaves_none_to_the_next(broker, spoil):
     assert driver.effect(shell) is None
     assert driver.at_rest(shell)
     assert not driver.in_transaction(shell)
-    assert not shell.more_results()
+    assert not broker.worker.broken(shell)  # no more results
     assert shell.literal("a\\b") == b"'a\\\\b'"
     second = broker.shell(broker.first)
     own = ask(second, "SELECT @mine, @@autocommit, @@character_set_client, @@in_transaction")
@@ -448,7 +469,7 @@ def visit(broker):
 
 
 def test_a_visitor_that_knows_too_little_is_told_so(broker):
-    assert broker.facts.extended & EXTENDED_METADATA
+    assert broker.facts.extended & g.EXTENDED_METADATA
     with pytest.raises(pymysql.err.OperationalError, match="use the client library of"):
         visit(broker)
     assert broker.greeters[-1].outcome is None
@@ -467,3 +488,12 @@ def test_facts_of_a_server_that_does_not_answer(broker, database):
     database.query("KILL %s", [broker.driver.server_id(broker.first)])
     with pytest.raises((wire.WireError, OSError)):
         broker.driver.facts(broker.first)
+
+
+def test_what_the_client_library_encrypts_is_not_handed_over(tls_mariadb):
+    tls = {"ssl_mode": "REQUIRED", "ssl": {"ca": str(tls_mariadb.ca)}}
+    driver = MysqlclientDriver(**tls_mariadb.params | tls)
+    connection = driver.connect({})
+    with pytest.raises(NotShareable, match="in OPTIONS"):
+        driver.facts(connection)
+    driver.close(connection, 5)
