@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from carpool.host import lock, places, start, systemd
@@ -30,8 +31,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     In the background it is a child that goes on, and this returns once it listens.
     """
     arguments = _parser().parse_args(argv)
-    # Whoever started this may have blocked signals, as uWSGI does in its threads.
-    signal.pthread_sigmask(signal.SIG_SETMASK, [])
     os.umask(0o077)
     logging.basicConfig(
         level=arguments.log_level,
@@ -88,10 +87,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not seconds >= 0:  # also what is no number
-        raise ValueError
-    return seconds
+    with suppress(ValueError):
+        if (seconds := float(text)) >= 0:
+            return seconds
+    raise argparse.ArgumentTypeError(f"{text!r}; allowed: a number, 0 or more, or inf")
 
 
 def _run(place: Place, linger: float, listening: Callable[[], None]) -> int:
@@ -116,6 +115,7 @@ def _run(place: Place, linger: float, listening: Callable[[], None]) -> int:
 
 def _in_background(place: Place, linger: float) -> int:
     """Run the broker in a child that has no parent to wait for it; return when it is up."""
+    _close_what_was_inherited()
     reading, writing = os.pipe()
     if (child := os.fork()) == 0:
         os.close(reading)
@@ -130,6 +130,14 @@ def _in_background(place: Place, linger: float) -> int:
         if outcome.read():
             return 0
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def _close_what_was_inherited() -> None:
+    """Keep nothing open that is the starter's, such as a socket that a web server listens on."""
+    for name in os.listdir("/dev/fd"):  # noqa: PTH208 - numbers, no paths
+        if int(name) > 2:  # noqa: PLR2004 - standard error
+            with suppress(OSError):  # the one that this list was read from
+                os.close(int(name))
 
 
 def _detach(place: Place, starter: int) -> None:

@@ -6,8 +6,8 @@ import contextlib
 import logging
 import os
 import shlex
+import signal
 import socket
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -127,37 +127,50 @@ def _start(place: Place, linger: float, deadline: float) -> None:
     )
 
 
-def _launch(command: list[str], log: int) -> subprocess.Popen[bytes]:
-    """Start a program that has nothing of this process: no descriptors, no terminal."""
-    # gevent's Popen forks in Python, and so would run all that modules do at a fork.
+def _launch(command: list[str], log: int) -> int:
+    """Start a program that no key of our terminal reaches; return its pid.
+
+    Not with `subprocess`: gevent's forks in Python, and so would run all that modules do at a fork.
+    """
     gevent = sys.modules.get("gevent.monkey")
-    popen = gevent.get_original("subprocess", "Popen") if gevent else subprocess.Popen
-    started: subprocess.Popen[bytes] = popen(
+    spawn = gevent.get_original("os", "posix_spawn") if gevent else os.posix_spawn
+    pid: int = spawn(
+        command[0],
         command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=log,
-        cwd="/",
-        env=_environment(),
-        start_new_session=True,
+        _environment(),
+        file_actions=(
+            (os.POSIX_SPAWN_DUP2, log, 2),
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+        ),
+        setpgroup=0,
+        setsigmask=(),  # uWSGI blocks signals in its threads
+        setsigdef=(signal.SIGCHLD, signal.SIGHUP, signal.SIGINT, signal.SIGTERM),
     )
-    return started
+    return pid
 
 
-def _wait(starter: subprocess.Popen[bytes], deadline: float) -> int | None:
+def _wait(starter: int, deadline: float) -> int | None:
     """Return the exit code of the process that starts the broker; it ends when the broker listens.
 
     None: not before the deadline. A broker that it has begun to start goes on all the same.
     Polls, because under gevent a wait would stop all greenlets.
     """
+    ended = 0
     try:
-        while starter.poll() is None and time.monotonic() < deadline:
+        while not ended and time.monotonic() < deadline:
+            ended, status = os.waitpid(starter, os.WNOHANG)
+            if ended:
+                return os.waitstatus_to_exitcode(status)
             time.sleep(PAUSE)
-        return starter.poll()
+        return None
+    except ChildProcessError:  # another has waited for it, as gunicorn's master does for any child
+        ended = starter
+        return 0
     finally:
-        if starter.poll() is None:
-            starter.kill()
-            starter.wait()
+        if not ended:
+            os.kill(starter, signal.SIGKILL)
+            os.waitpid(starter, 0)
 
 
 def _end_of(log: Path, written: int) -> str:
