@@ -2,48 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-QUANTUM = 3_000_000  # nanoseconds for which a holder may take its connection again, whoever waits
+QUANTUM = 2_000_000  # nanoseconds for which a holder may take its connection again, whoever waits
+PAUSE = 200_000  # ... unless it leaves it idle for so long
 COLD = 1_000_000_000  # nanoseconds unused, after which one is taken away rather than another opened
 AT_HAND = 1 << 62  # the rank of a connection that need not be taken away from anybody
 LONGEST_LEASE = 30.0  # seconds, then the broker looks after the connection
 
 
-@dataclass(frozen=True, slots=True)
-class Lent:
-    """A connection that is idle at the process that had it last; times in nanoseconds from now."""
+def rank(
+    since_granted: int, since_released: int, *, own: bool, room: bool, quantum: int = QUANTUM
+) -> int:
+    """Say whether an idle lent connection may be taken away; the highest goes first. -1: no.
 
-    since_granted: int
-    since_released: int
-    own: bool  # it is the very one who asks that had it last
-    same_process: bool
+    Times in nanoseconds. `own`: it is the very one who asks that had it last. `room`: another could
+    be had from the server.
 
-
-def rank(lent: Lent, *, room: bool, capped: bool, quantum: int = QUANTUM) -> int | None:
-    """Say whether a connection may be taken away for who asks; the highest goes first. None: no.
-
-    `room`: another could be had from the server. `capped`: who asks may only change one of its own
-    process' connections for another.
-
-    >>> rank(Lent(9_000_000, 2_000, own=False, same_process=False), room=False, capped=False)
+    >>> rank(9_000_000, 2_000, own=False, room=False)
     2000
-    >>> rank(Lent(1_000_000, 2_000, own=False, same_process=False), room=False, capped=False)
+    >>> rank(1_000_000, 2_000, own=False, room=False)
+    -1
     """
-    if lent.own:
+    if own:
         return AT_HAND
-    if capped and not lent.same_process:
-        return None
-    if lent.same_process and (capped or lent.since_granted >= quantum):
-        return lent.since_released
-    if lent.since_granted < quantum:
-        return None
-    if room and lent.since_released < COLD:
-        return None
-    return lent.since_released
+    if since_granted < quantum and since_released < PAUSE:
+        return -1
+    if room and since_released < COLD:
+        return -1
+    return since_released
 
 
-def room(  # noqa: PLR0913 - they are all that counts
+def room(
     *,
     max_size: int,
     reserve: int,

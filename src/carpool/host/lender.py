@@ -1,8 +1,8 @@
 """One pool's lending: its slots, who waits, and which connection goes to whom.
 
 The server connections themselves are kept by an ordinary `Pool`, for which a lent connection is a
-leased one. All methods are called in the broker's loop; what may wait for the server (`Pool.acquire`,
-cancelling) is done in other threads, which post their results.
+leased one. All methods are called in the broker's loop; what may wait for the server, such as
+`Pool.acquire` and cancelling, is done in other threads, which post their results.
 """
 
 from __future__ import annotations
@@ -69,7 +69,9 @@ class Lender:
         self._words = generation.words
         self._loop = loop
         self._executor = executor
-        self._slots: list[Slot] = []
+        self._slots: list[Slot] = []  # all that there ever were, by number
+        self._here: set[Slot] = set()  # those whose connections are at the broker,
+        self._lent: dict[Borrower, Slot] = {}  # and those that are not
         self._queue: deque[Waiting] = deque()
         self._seeking = 0  # threads that are asking the pool
         self._no_room_until = 0.0  # the pool could not do what its size allows
@@ -130,9 +132,9 @@ class Lender:
 
     def ask(self, borrower: Borrower, timeout: float) -> None:
         """Have somebody lent a connection, or told within `timeout` seconds that there is none."""
-        for slot in self._slots:
-            if slot.borrower is borrower and not slot.held:
-                self._reclaim(slot)
+        had = self._lent.get(borrower)
+        if had is not None:
+            self._reclaim(had)
         if self.options.max_waiting and len(self._queue) >= self.options.max_waiting:
             borrower.refuse(
                 TooManyRequests(
@@ -148,27 +150,23 @@ class Lender:
     def forget(self, borrower: Borrower) -> None:
         """Take note that a borrower has gone, wherever it was."""
         self._queue = deque(each for each in self._queue if each.borrower is not borrower)
-        for slot in self._slots:
-            if slot.borrower is borrower and slot.connection is not None:
-                self._reclaim(slot)
+        had = self._lent.get(borrower)
+        if had is not None:
+            self._reclaim(had)
         self.match()
 
-    def come_back(self, borrower: Borrower, number: int, *, broken: bool = False) -> None:
+    def come_back(self, borrower: Borrower, *, broken: bool) -> None:
         """Take a connection back that its borrower gives back for good."""
-        slot = self._slots[number] if number < len(self._slots) else None
-        if slot is not None and slot.borrower is borrower and slot.connection is not None:
-            if broken and slot.seize():
-                slot.take_back()
-                self._drop(slot)
-            else:
-                self._reclaim(slot)
+        had = self._lent.get(borrower)
+        if had is not None:
+            self._reclaim(had, broken=broken)
         self.match()
 
-    def free(self, number: int) -> None:
-        """Hear that the connection in a slot is idle, while somebody waits or it is wanted."""
-        slot = self._slots[number] if number < len(self._slots) else None
-        if slot is not None and slot.borrower is not None and slot.get(table.WANTED):
-            self._steal(slot)
+    def free(self, borrower: Borrower) -> None:
+        """Hear that a borrower's connection is idle, while somebody waits or it is wanted."""
+        had = self._lent.get(borrower)
+        if had is not None and had.get(table.WANTED):
+            self._steal(had)
         self.match()
 
     def match(self) -> None:
@@ -180,9 +178,8 @@ class Lender:
         if self._queue and not self.paused:
             self._serve()
             self._words[table.WAITING] = len(self._queue)
-        for slot in self._slots:
-            if slot.held and slot.connection is not None and not slot.barred:
-                self._give_to_pool(slot)
+        for slot in [each for each in self._here if not each.barred]:
+            self._give_to_pool(slot)
         if self._queue and not self.paused:
             self._seek()
         if self._queue or self._limbo:
@@ -201,9 +198,8 @@ class Lender:
 
     def _find(self, borrower: Borrower) -> Slot | None:
         """Find a connection for somebody: one that is here, or the best one to take away."""
-        tried: set[Slot] = set()
-        while (slot := self._best(borrower, tried)) is not None:
-            tried.add(slot)
+        capped = self._is_capped(borrower)
+        for slot in self._at_hand(capped=capped) or self._by_rank(borrower, capped=capped):
             if not slot.held and not self._steal(slot):
                 continue  # it has been taken this very moment
             if self.driver.look(slot.connection):
@@ -211,36 +207,40 @@ class Lender:
             self._drop(slot)
         return None
 
-    def _best(self, borrower: Borrower, tried: set[Slot]) -> Slot | None:
-        capped, room = self._is_capped(borrower), self._room() > 0
-        best, highest = None, -1
-        for slot in self._slots:
-            if slot.connection is None or slot.barred or slot in tried:
+    def _at_hand(self, *, capped: bool) -> list[Slot]:
+        return [] if capped else [each for each in self._here if not each.barred]
+
+    def _by_rank(self, borrower: Borrower, *, capped: bool) -> list[Slot]:
+        """Return what may be taken away, the best first."""
+        now, room = table.clock(), self._room() > 0 and not capped
+        found = []
+        for owner, slot in self._lent.items():
+            if slot.get(table.USE) == table.USED or slot.barred:
                 continue
-            if slot.held:
-                rank: int | None = None if capped else decide.AT_HAND
-            elif slot.get(table.USE) == table.USED:
+            if capped and owner.pid != borrower.pid:
                 continue
-            else:
-                rank = decide.rank(_as_lent(slot, borrower), room=room, capped=capped)
-            if rank is not None and rank > highest:
-                best, highest = slot, rank
-        return best
+            since_granted, since_released = (
+                now - slot.get(table.GRANTED),
+                now - slot.get(table.RELEASED),
+            )
+            rank = decide.rank(since_granted, since_released, own=owner is borrower, room=room)
+            if rank >= 0:
+                found.append((rank, slot.number, slot))
+        found.sort(reverse=True)
+        return [slot for _, _, slot in found]
 
     def _is_capped(self, borrower: Borrower) -> bool:
+        """Tell whether a process has all that it may, so that one of its own must change hands."""
         most = self.options.max_per_process
-        if not most:
-            return False
-        of_process = (
-            each.borrower is not None and each.borrower.pid == borrower.pid for each in self._slots
-        )
-        return sum(of_process) >= most
+        return bool(most) and sum(each.pid == borrower.pid for each in self._lent) >= most
 
     def _lend(self, slot: Slot, borrower: Borrower) -> bool:
         self._lease += 1
         slot.lend(self._lease)
         if borrower.lend(slot, self._lease):
             slot.borrower = borrower
+            self._lent[borrower] = slot
+            self._here.discard(slot)
             return True
         slot.not_sent()
         return False
@@ -254,47 +254,59 @@ class Lender:
         if slot.get(table.USE) == table.USED:  # its owner has died; the news is on its way
             self._forsake(slot)
             return False
-        slot.take_back()
-        self._limbo.discard(slot)
+        self._take_back(slot)
         self.steals += 1
         return True
 
-    def _reclaim(self, slot: Slot) -> None:
-        """Take back what belonged to somebody who has gone, or asks for another."""
-        self._limbo.discard(slot)
-        if not slot.seize():  # another process has a copy of its lock, for a moment
+    def _reclaim(self, slot: Slot, *, broken: bool = False) -> None:
+        """Take back what belonged to somebody who has gone, gives it back or asks for another."""
+        if not slot.seize():  # its lock is freed a moment later, or another process has a copy
+            self._unlend(slot)
             self._limbo.add(slot)
-        elif slot.get(table.USE) == table.USED:
+        elif broken or slot.get(table.USE) == table.USED:
             self._forsake(slot)
         else:
-            slot.take_back()
+            self._take_back(slot)
+
+    def _take_back(self, slot: Slot) -> None:
+        self._unlend(slot)
+        slot.take_back()
+        self._here.add(slot)
+
+    def _unlend(self, slot: Slot) -> None:
+        self._limbo.discard(slot)
+        if slot.borrower is not None and self._lent.get(slot.borrower) is slot:
+            del self._lent[slot.borrower]
 
     def _forsake(self, slot: Slot) -> None:
-        """Close a connection whose borrower has died with it in use."""
-        logger.warning(
-            "%s: process %s died with a connection in use, which is closed",
-            self.name,
-            slot.borrower.pid if slot.borrower else "?",
-        )
+        """Close a connection whose borrower has died with it in use, or has found it broken."""
+        pid = slot.borrower.pid if slot.borrower else 0
+        logger.info("%s: process %d has left a connection in use, which is closed", self.name, pid)
         self.driver.forsake(slot.connection)
         self._drop(slot)
 
     def _drop(self, slot: Slot) -> None:
-        self._limbo.discard(slot)
-        self._leases_before += slot.get(table.LEASES)
-        self.pool.discard(slot.vacate())
+        self.pool.discard(self._vacate(slot))
 
     def _give_to_pool(self, slot: Slot) -> None:
+        self.pool.release(self._vacate(slot))
+
+    def _vacate(self, slot: Slot) -> Any:
+        self._unlend(slot)
+        self._here.discard(slot)
         self._leases_before += slot.get(table.LEASES)
-        self.pool.release(slot.vacate())
+        return slot.vacate()
 
     # ----------------------------------------------------------- asking the pool
 
     def _open_slots(self) -> list[Slot]:
-        return [each for each in self._slots if each.connection is not None]
+        return [*self._lent.values(), *self._here, *self._limbo]
 
     def _lent_or_sought(self) -> int:
-        return len(self._open_slots()) + self._seeking
+        return self._open() + self._seeking
+
+    def _open(self) -> int:
+        return len(self._lent) + len(self._here) + len(self._limbo)
 
     def _room(self) -> int:
         now = monotonic()
@@ -303,7 +315,7 @@ class Lender:
         return decide.room(
             max_size=self.options.max_size,
             reserve=self.options.reserve,
-            lent=len(self._open_slots()),
+            lent=self._open(),
             seeking=self._seeking,
             foreign=self._foreign,
             longest_wait=now - self._queue[0].since if self._queue else 0.0,
@@ -341,7 +353,9 @@ class Lender:
         if self._ended or slot is None:
             self.pool.release(connection)
             return
-        slot.seat(connection, self._tethers.of(connection))
+        descriptors = self.driver.descriptor(connection), self._tethers.of(connection)
+        slot.seat(connection, descriptors, self.driver.server_id(connection))
+        self._here.add(slot)
         self.match()
 
     def _vacant(self) -> Slot | None:
@@ -405,7 +419,7 @@ class Lender:
             return
         now = table.clock()
         longest = min(decide.LONGEST_LEASE, self.options.max_lifetime / 10)
-        for slot in self._lent():
+        for slot in list(self._lent.values()):
             if not decide.is_due(
                 now - slot.get(table.GRANTED),
                 now - slot.get(table.RELEASED),
@@ -418,16 +432,9 @@ class Lender:
         self.match()
         self._loop.later(SWEEP, self._sweep)
 
-    def _lent(self) -> list[Slot]:
-        return [
-            each
-            for each in self._slots
-            if each.connection is not None and not each.held and each not in self._limbo
-        ]
-
     def _recall(self) -> None:
         """Take back what is idle now; the rest when it is given back."""
-        for slot in self._lent():
+        for slot in list(self._lent.values()):
             if slot.get(table.USE) == table.USED or not self._steal(slot):
                 slot.put(table.WANTED, 1)
         self.match()
@@ -451,9 +458,8 @@ class Lender:
 
     def cancel(self, borrower: Borrower, done: Callable[[], object]) -> None:
         """Cancel what a borrower's connection runs, if it has one now; then call `done`."""
-        slot = next((each for each in self._lent() if each.borrower is borrower), None)
-        if slot is None or slot.get(table.USE) != table.USED or slot.seize():
-            self.match()
+        slot = self._lent.get(borrower)
+        if slot is None or slot.get(table.USE) != table.USED:
             done()
             return
         # So that its owner cannot take it again, for other work, before the cancel is over.
@@ -478,11 +484,10 @@ class Lender:
         for each in self._queue:
             each.borrower.refuse(ConnectionError("the broker is ending"))
         self._queue.clear()
-        for slot in self._lent():
+        for slot in list(self._lent.values()):
             self._steal(slot)
-        for slot in self._open_slots():
-            if slot.held:
-                self._give_to_pool(slot)
+        for slot in list(self._here):
+            self._give_to_pool(slot)
         self.pool.close(2.0)
         return [each.connection for each in self._open_slots()]
 
@@ -510,16 +515,6 @@ class Lender:
     def leases(self) -> int:
         """Count what has been acquired."""
         return self._leases_before + sum(each.get(table.LEASES) for each in self._open_slots())
-
-
-def _as_lent(slot: Slot, borrower: Borrower) -> decide.Lent:
-    now, owner = table.clock(), slot.borrower
-    return decide.Lent(
-        now - slot.get(table.GRANTED),
-        max(0, now - slot.get(table.RELEASED)),
-        own=owner is borrower,
-        same_process=owner is not None and bool(borrower.pid) and owner.pid == borrower.pid,
-    )
 
 
 class _Curious:

@@ -95,9 +95,8 @@ class Link:
 
     def lend(self, slot: Slot, lease: int) -> bool:
         """See `Borrower`."""
-        driver = self._lender.driver
-        frame = frames.grant(slot.number, driver.server_id(slot.connection), lease)
-        descriptors = [driver.descriptor(slot.connection), slot.lock, slot.tether]
+        frame = frames.grant(slot.number, slot.server_id, lease)
+        descriptors = [slot.socket, slot.lock, slot.tether]
         try:
             sent = socket.send_fds(self._socket, [frame], descriptors)
         except OSError:
@@ -143,11 +142,9 @@ class Link:
         if kind == frames.LEASE:
             self._lender.ask(self, number / 1000)
         elif kind == frames.IDLE:
-            self._lender.free(number)
-        elif kind == frames.BACK:
-            self._lender.come_back(self, number)
-        elif kind == frames.BROKEN:
-            self._lender.come_back(self, number, broken=True)
+            self._lender.free(self)
+        elif kind in (frames.BACK, frames.BROKEN):
+            self._lender.come_back(self, broken=kind == frames.BROKEN)
         else:
             self.close()
 

@@ -36,7 +36,8 @@ class Slot:
         self.line = table.line(number)
         self.words = words
         self.connection: Any = None
-        self.tether = -1  # see `generation.Tethers`
+        self.socket = self.tether = -1  # see `generation.Tethers`
+        self.server_id = 0
         self.borrower: Borrower | None = None
         self.barred = 0  # cancels under way: it may be lent to nobody before they are over
         self.held = False
@@ -66,9 +67,10 @@ class Slot:
             self.held = True
         return True
 
-    def seat(self, connection: Any, tether: int) -> None:
-        """Begin with a connection that came from the pool."""
-        self.connection, self.tether = connection, tether
+    def seat(self, connection: Any, descriptors: tuple[int, int], server_id: int) -> None:
+        """Begin with a connection that came from the pool: its socket and its tether."""
+        self.connection, self.server_id = connection, server_id
+        self.socket, self.tether = descriptors
         for word in range(table.PINNED + 1):
             self.put(word, 0)
 
