@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import importlib
 import socket
+from functools import partial
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -84,9 +85,9 @@ class Forwarder:
         """Return the number of a server's local socket."""
         with self._lock:
             if server not in self._numbers:
-                number = len(self._numbers) + 1
+                loop, number = self._running(), len(self._numbers) + 1
                 listener = _listener(self._directory / server.socket(number))
-                asyncio.run_coroutine_threadsafe(_serve(listener, server), self._running())
+                asyncio.run_coroutine_threadsafe(_serve(listener, server), loop)
                 self._numbers[server] = number
             return self._numbers[server]
 
@@ -137,12 +138,17 @@ async def _serve(listener: socket.socket, server: Server) -> None:
             relay = loop.create_task(_relay(client, server))
             relays.add(relay)  # the loop itself keeps no task alive
             relay.add_done_callback(relays.discard)
+            # Not left to the task, which does not even begin if it is cancelled first.
+            relay.add_done_callback(partial(_close, client))
+
+
+def _close(client: socket.socket, _relay: asyncio.Task[None]) -> None:
+    client.close()
 
 
 async def _relay(sock: socket.socket, server: Server) -> None:
     """Serve one connection, whatever becomes of it."""
     with contextlib.ExitStack() as closing, contextlib.suppress(OSError):
-        closing.callback(sock.close)
         client = Stream(sock)
         if stream := await server.greet(client, closing):
             await pump(client, stream)
