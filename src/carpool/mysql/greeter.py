@@ -84,14 +84,10 @@ class MySQLGreeter:
         self._facts, self._number = facts, number
         # Any bytes but zeros, and printable as those of servers are.
         self._scramble = bytes(33 + byte % 94 for byte in os.urandom(20))
+        self.rest = b""
         self._buffer = b""
         self._login: Login | None = None  # one whose client was asked for another password
         self._refused = False
-
-    @property
-    def rest(self) -> bytes:
-        """See `Greeter`."""
-        return self._buffer if self.outcome else b""
 
     def hello(self) -> bytes:
         """See `Greeter`."""
@@ -121,6 +117,8 @@ class MySQLGreeter:
         answer = b""
         while not (self.outcome or self._refused) and (packet := self._next_packet()) is not None:
             answer += self._answer(packet)
+        if self.outcome:
+            self.rest, self._buffer = self._buffer, b""
         return answer
 
     def _next_packet(self) -> bytes | None:

@@ -91,7 +91,8 @@ class Masked(Base):  # type: ignore[misc] # mysqlclient's class comes after it
 class HandingOff(Driver):
     """The methods of `Handoff`; see there."""
 
-    kind: ClassVar[str] = "mysql"
+    kind = "mysql"
+    errors = MySQLdb
     shell_class: ClassVar[Any]
 
     # ------------------------------------------------------------- in the worker
