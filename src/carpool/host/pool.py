@@ -67,6 +67,7 @@ class HostPool(Generic[C]):
         self._idle: deque[Shell[C]] = deque()
         self._resetting: deque[Shell[C]] = deque()
         self._leased: dict[int, Shell[C]] = {}
+        self._set_up: dict[int, object] = {}  # see `Shell`
         self._home: home.Home | None = None
         self._closed = False
         self._finding = threading.Lock()
@@ -197,7 +198,7 @@ class HostPool(Generic[C]):
             if is_new:
                 raise
             return self._new_shell(deadline)
-        shell = Shell(connection, self.driver, found.words)
+        shell = Shell(connection, self.driver, found.words, self._set_up)
         shell.ref = weakref.ref(connection, lambda _: self._died(shell))
         self._watcher.watch(shell)
         return shell

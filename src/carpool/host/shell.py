@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 C = TypeVar("C")
 NONE = -1  # the number of no lease: none that the table could hold
+MANY = 1000  # server connections that are remembered
 GRACE = 2.0  # seconds that the broker's own answer to a request in vain may take longer
 _CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)  # macOS has none: it is set afterwards
 HUNG_UP = getattr(select, "POLLRDHUP", 0)
@@ -41,7 +42,11 @@ class Shell(Generic[C]):
     leased, `connection` is None: the pool holds it weakly then, to notice if it is dropped.
     """
 
-    def __init__(self, connection: C, driver: Handoff[C], words: memoryview) -> None:
+    def __init__(
+        self, connection: C, driver: Handoff[C], words: memoryview, set_up: dict[int, object]
+    ) -> None:
+        self._set_up = set_up  # by the server's numbers: who of this process has set them up
+        self._server_id = 0
         self.connection: C | None = connection
         self.ref: weakref.ref[C] | None = None
         self.key = id(connection)
@@ -125,7 +130,6 @@ class Shell(Generic[C]):
         """
         if self._held:
             self.give_up(frames.BACK)
-        self.forget_lease()
         try:
             self.channel.settimeout(timeout + GRACE)
             self.channel.sendall(frames.request(frames.LEASE, int(timeout * 1000)))
@@ -175,19 +179,32 @@ class Shell(Generic[C]):
     def _install(
         self, slot: int, server_id: int, lease: int, descriptors: array.array[int]
     ) -> None:
-        descriptor, self._lock, self._tether = descriptors
-        os.set_inheritable(self._lock, False)
-        os.set_inheritable(self._tether, False)
-        os.dup2(descriptor, self.descriptor, inheritable=False)
-        os.close(descriptor)
+        if not _CLOEXEC:
+            for each in descriptors:
+                os.set_inheritable(each, False)
+        os.dup2(descriptors[0], self.descriptor, inheritable=False)
+        os.close(descriptors[0])
+        self._let_go()  # of what belonged to the one that lay there
+        _, self._lock, self._tether = descriptors
         self._lease, self.slot, self._held = lease, slot, True
         self._line = line = table.line(slot)
         self._words[line + table.USE] = table.USED
         self._words[line + table.LEASES] += 1
         connection: Any = self.connection
+        self._remember(connection.session)
         self._driver.installed(connection, server_id)
+        self._server_id = server_id
         if self._words[line + table.TRACES]:
-            connection.session.redo = True
+            connection.session.redo = True  # by whomever: it has to be done anew
+        else:
+            connection.session.set_up_by = self._set_up.get(server_id)
+
+    def _remember(self, session: Any) -> None:
+        """Note what has been set up without leaving a trace: others have not changed that."""
+        if not session.redo and session.set_up_by is not None:
+            if len(self._set_up) > MANY:
+                self._set_up.clear()
+            self._set_up[self._server_id] = session.set_up_by
 
     def give_back(self) -> None:
         """End the lease of a connection that is clean and idle."""
@@ -216,10 +233,14 @@ class Shell(Generic[C]):
     # ------------------------------------------------------------------ the end
 
     def give_up(self, kind: bytes) -> None:
-        """End the lease for good: the connection goes BACK, or is BROKEN."""
+        """End the lease for good: the connection goes BACK, or is BROKEN.
+
+        One that is broken stays marked as used, so that it is lent to nobody before that is known.
+        """
         if self._held:
             self._held = False
-            self._words[self._line + table.USE] = table.IDLE
+            if kind == frames.BACK:
+                self._words[self._line + table.USE] = table.IDLE
             fcntl.flock(self._lock, _UNLOCK)
             self.say(kind)
         self.forget_lease()
