@@ -155,6 +155,9 @@ class HostPool(Generic[C]):
             while not shell.holds() and not shell.take():
                 if shell.orphaned:
                     raise ChannelLost  # noqa: TRY301 - one way out
+                if shell.spent:
+                    self._bury(shell, frames.BACK)
+                    return False
                 shell.request(max(0.0, deadline - monotonic()))
                 if not shell.is_fit():
                     continue

@@ -16,7 +16,6 @@ from carpool import errors, sockets
 from carpool.host import frames, table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
 
     from carpool.host.handoff import Handoff
 
@@ -62,6 +61,8 @@ class Shell(Generic[C]):
         self._lock = self._tether = -1
         self._lease = NONE
         self._held = False  # its lock, by us
+        self.spent = False  # its connection object has closed itself
+        self._inode = 0  # of what has been put under the descriptor
         self.slot = 0
         self._line = table.line(0)
         self._quantum = words[table.QUANTUM]
@@ -96,12 +97,16 @@ class Shell(Generic[C]):
         """Tell whether others come first by now."""
         return table.clock() - self._words[self._line + table.GRANTED] >= self._quantum
 
+    def is_own(self) -> bool:
+        """Tell whether nobody has taken away the connection that it had last."""
+        return bool(self._words[self._line] == self._lease)
+
     def holds(self) -> bool:
         """Tell whether it has a connection that has not been given back, as after a reset.
 
         One whose cancelling is under way has another owner meanwhile, the broker.
         """
-        return self._held and bool(self._words[self._line] == self._lease)
+        return self._held and self.is_own()
 
     def is_fit(self) -> bool:
         """Tell whether a connection that has something to say can be used; else it is given up."""
@@ -184,6 +189,7 @@ class Shell(Generic[C]):
                 os.set_inheritable(each, False)
         os.dup2(descriptors[0], self.descriptor, inheritable=False)
         os.close(descriptors[0])
+        self._inode = os.fstat(self.descriptor).st_ino
         self._let_go()  # of what belonged to the one that lay there
         _, self._lock, self._tether = descriptors
         self._lease, self.slot, self._held = lease, slot, True
@@ -249,8 +255,21 @@ class Shell(Generic[C]):
         """Let go of the lock, and of the server connection's socket."""
         if self._lease != NONE:
             self._lease = NONE
-            sockets.abandon(self.descriptor)
+            self.spent = not self._lies_below()
+            if not self.spent:
+                sockets.abandon(self.descriptor)
         self._let_go()
+
+    def _lies_below(self) -> bool:
+        """Tell whether the server connection still lies under the descriptor.
+
+        Client libraries close it at some errors, as does the end of a connection object that was
+        dropped. The number may be that of another file by now.
+        """
+        try:
+            return os.fstat(self.descriptor).st_ino == self._inode
+        except OSError:
+            return False
 
     def _let_go(self) -> None:
         """Close what came with the socket, after that."""
@@ -271,7 +290,7 @@ class Shell(Generic[C]):
 
         Who takes the broker's place counts it until its lock is free, so that waits for the server.
         """
-        if self._lease != NONE and self._owns():
+        if self._lease != NONE and self._owns() and self._lies_below():
             with (
                 socket.socket(fileno=os.dup(self.descriptor)) as line,
                 contextlib.suppress(OSError),
@@ -290,7 +309,7 @@ class Shell(Generic[C]):
             except OSError:
                 return False
             self._held = True
-        return bool(self._words[self._line] == self._lease)
+        return self.is_own()
 
     def disown(self) -> None:
         """Let go of everything without a word to anybody, as in a forked child."""
@@ -303,7 +322,12 @@ class Shell(Generic[C]):
 
 
 def error_of(driver: Handoff[Any], name: str, args: list[Any]) -> Exception:
-    """Return the error that the broker tells of: carpool's own, or the database module's."""
+    """Return the error that the broker tells of: carpool's own, or the database module's.
+
+    `ChannelLost` if it is that the broker is ending.
+    """
+    if name == ConnectionError.__name__:
+        return ChannelLost(*args)
     for home in (errors, driver.errors):
         found = getattr(home, name, None)
         if isinstance(found, type) and issubclass(found, Exception):
