@@ -71,7 +71,7 @@ def _pool(key: Hashable, driver: Driver[Any], options: Options) -> AnyPool:
     pool = _pools.get(key)
     if pool is not None:
         return pool
-    made = _make(driver, options)  # starts threads, so not under the lock
+    made = make(driver, options)  # starts threads, so not under the lock
     with _lock:
         pool = _pools.setdefault(key, made)
     if pool is not made:
@@ -79,7 +79,11 @@ def _pool(key: Hashable, driver: Driver[Any], options: Options) -> AnyPool:
     return pool
 
 
-def _make(driver: Any, options: Options) -> AnyPool:
+def make(driver: Any, options: Options) -> AnyPool:
+    """Return a new pool, of the process or of the host as the options say.
+
+    Raises `carpool.host.handoff.NotShareable` for connections that a host cannot share.
+    """
     if options.share == "process":
         return Pool(driver, options)
     from carpool.host.pool import HostPool  # noqa: PLC0415 - it needs Unix

@@ -7,7 +7,6 @@ import hmac
 import json
 import logging
 import os
-import pkgutil
 import resource
 import signal
 import socket
@@ -17,14 +16,15 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from carpool import __version__, sockets
-from carpool.host import frames, places
+from carpool.host import frames, places, routed
 from carpool.host.control import LIMIT, Lines, encode, peer
 from carpool.host.generation import Generation
-from carpool.host.lender import Lender
 from carpool.host.handoff import OPTIONS
+from carpool.host.lender import Lender
 from carpool.host.link import Guest, Link
 from carpool.host.loop import Loop
 from carpool.host.status import status
+from carpool.host.tls import Forwarder
 from carpool.options import Options
 from carpool.sessions import never_end
 
@@ -32,16 +32,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from carpool.host.handoff import Cancel, Handoff, Visitor
+    from carpool.host.handoff import Cancel, Visitor
     from carpool.host.places import Place
 
 logger = logging.getLogger("carpool.host")
 
-# Whose connections can be handed over, and their socket's name.
-DRIVERS = {
-    "postgresql": ("carpool.postgresql.driver:PsycopgDriver", places.POSTGRESQL_SOCKET),
-    "mysql": ("carpool.mysql.driver:MysqlclientDriver", places.MYSQL_SOCKET),
-}
+# The names under which clients look for a server.
+SOCKETS = {"postgresql": places.POSTGRESQL_SOCKET, "mysql": places.MYSQL_SOCKET}
 _THREADS = 32  # at most that wait for servers, beside the pools' own
 
 
@@ -57,7 +54,7 @@ class House:
         self.links: dict[int, Link] = {}
         self.left = broker.somebody_left
         self._numbers = broker.numbers
-        self.socket_path = path / DRIVERS[kind][1]
+        self.socket_path = path / SOCKETS[kind]
         self._listener = listen(self.socket_path)
         self.loop.watch(self._listener, self._accept)
 
@@ -82,6 +79,8 @@ class House:
         self.loop.unwatch(self._listener)
         self._listener.close()
         self.socket_path.unlink(missing_ok=True)
+        for link in self.links.values():
+            link.hang_up()
         in_use = self.lender.close()
         for connection in in_use:  # their processes go on with them; no word to the server
             never_end(connection)
@@ -101,6 +100,8 @@ class Broker:
         self._secret = os.urandom(32)
         self._by_login: dict[bytes, House] = {}
         self._executor = ThreadPoolExecutor(_THREADS, "carpool broker")
+        (place.folder / "tls").mkdir(mode=0o700, exist_ok=True)
+        self._forwarder = Forwarder(place.folder / "tls")
         self._listener = listener
         self._quiet_since = monotonic()
         listener.setblocking(False)
@@ -132,6 +133,7 @@ class Broker:
         for house in self.houses.values():
             house.close()
         self._executor.shutdown(wait=False, cancel_futures=True)
+        self._forwarder.close()
 
     # ------------------------------------------------------------------ control
 
@@ -198,7 +200,7 @@ class Broker:
         return house
 
     def _open(self, kind: str, login: dict[str, Any], options: Options) -> House:
-        driver: Handoff[Any] = pkgutil.resolve_name(DRIVERS[kind][0]).from_login(login)
+        driver = routed.make(kind, login, self._forwarder)
         name = self._name(kind, driver.name)
         path = self._place.pool(name)
         path.mkdir(mode=0o700, exist_ok=True)

@@ -75,6 +75,7 @@ class Handoff(Driver[C], Protocol[C]):
     """A driver whose connections' sockets can change hands."""
 
     kind: str  # "postgresql", "mysql"
+    relayed: bool  # in the broker: what it lends leads to the broker itself, for the sake of TLS
     errors: Any  # the database module, whose errors the broker tells of by name
 
     # ------------------------------------------------------------- in the worker

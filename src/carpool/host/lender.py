@@ -62,7 +62,6 @@ class Lender:
         self.driver = driver
         self.facts: Any = None  # of the newest login
         self.paused = False
-        self.relayed = False  # its server speaks TLS: what is lent leads to the broker
         self.steals = self.errors = 0
         self.last_error: BaseException | None = None
         self.generation = generation

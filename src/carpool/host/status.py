@@ -46,7 +46,7 @@ def _pool(house: House) -> dict[str, Any]:
         "idle": inner.idle + len(slots) - len(used),
         "leased": len(used),
         "pinned": sum(bool(each.get(table.PINNED)) for each in used),
-        "relayed": len(used) if lender.relayed else 0,
+        "relayed": len(used) if lender.driver.relayed else 0,
         "opening": inner.opening,
         "resetting": inner.resetting,
         "closing": inner.closing,

@@ -92,6 +92,7 @@ class HandingOff(Driver):
     """The methods of `Handoff`; see there."""
 
     kind = "mysql"
+    relayed = False
     errors = MySQLdb
     shell_class: ClassVar[Any]
 

@@ -5,23 +5,28 @@ from __future__ import annotations
 import logging
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from carpool.pool.entry import Entry
+from typing import Protocol
 
 logger = logging.getLogger("carpool.pool")
 DEPTH = 20  # frames of the borrower's stack that are kept
-HERE = str(Path(__file__).parent)
+HERE = tuple(str(Path(__file__).parent.parent / room) for room in ("pool", "host"))
 
 
-def note(entry: Entry[Any]) -> None:
+class Held(Protocol):
+    """The record of a leased connection."""
+
+    borrower: str  # the stack that acquired it
+    warned: bool  # it has been reported
+    due_at: float  # when its return is to be looked at
+
+
+def note(entry: Held) -> None:
     """Keep the stack that acquires an entry. Costs some microseconds."""
     stack = [frame for frame in traceback.extract_stack() if not frame.filename.startswith(HERE)]
     entry.borrower = "".join(traceback.format_list(stack[-DEPTH:]))
 
 
-def warn(entry: Entry[Any], pool: str, held: float) -> None:
+def warn(entry: Held, pool: str, held: float) -> None:
     """Log once that an entry has been held for too long."""
     entry.warned = True
     entry.due_at = 0.0  # so that its return is looked at
@@ -34,7 +39,7 @@ def warn(entry: Entry[Any], pool: str, held: float) -> None:
     )
 
 
-def returned(entry: Entry[Any], pool: str, held: float) -> bool:
+def returned(entry: Held, pool: str, held: float) -> bool:
     """Forget an entry's borrower; if it was reported, log that it came back, and tell so."""
     reported = entry.warned
     if reported:

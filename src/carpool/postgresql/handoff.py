@@ -87,6 +87,7 @@ class PsycopgHandoff(PostgreSQLDriver[Connection]):
     """The part of the driver for psycopg 3 that makes it a `carpool.host.handoff.Handoff`."""
 
     kind = "postgresql"
+    relayed = False
     errors = psycopg
     secret: ClassVar[frozenset[str]] = SECRET  # what of a login must not be shown
 

@@ -29,7 +29,7 @@ from carpool.wrapper.trail import Trail, reader
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from carpool.pool import Pool
+    from carpool.registry import AnyPool
     from carpool.wrapper.trail import Note
 
 logger = logging.getLogger("carpool.pool")
@@ -193,7 +193,7 @@ class ShortLeases(SessionMode):
             self._leave()
             raise
 
-    def _set_up(self, pool: Pool[Any]) -> None:
+    def _set_up(self, pool: AnyPool) -> None:
         """As in session mode: before any transaction begins, however late that is."""
         if self._mode == "session":
             super()._set_up(pool)
@@ -240,7 +240,7 @@ class ShortLeases(SessionMode):
         else:
             self._stay(pool)
 
-    def _stay(self, pool: Pool[Any]) -> None:
+    def _stay(self, pool: AnyPool) -> None:
         """See to a connection that cannot be given back as it is."""
         connection = self.connection
         if connection.session.effect is not None:

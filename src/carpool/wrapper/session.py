@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from carpool.driver import Driver
     from carpool.options import Options
-    from carpool.pool import Pool
+    from carpool.registry import AnyPool
 
 
 class SessionMode(BaseDatabaseWrapper):
@@ -34,13 +34,13 @@ class SessionMode(BaseDatabaseWrapper):
     """
 
     thread_ident: int  # of the thread it belongs to
-    _pool: Pool[Any] | None = None
+    _pool: AnyPool | None = None
     _chosen_for: tuple[Any, ...] | None = None  # the parameters that `_pool` was chosen for
     _chosen_zone: Any = None  # and the time zone; Django tells when that changes
     _mode = "session"  # of `_pool`; with none, too
     _chosen_mode = "session"  # the same, also while a CONN_MAX_AGE makes it session mode
     _preferred: weakref.ref[Any] | None = None  # what to acquire if it can be had
-    _lessor: Pool[Any] | None = None  # the pool that `connection` came from
+    _lessor: AnyPool | None = None  # the pool that `connection` came from
     _minded = False
     # What an engine's `close` may be for `close_if_unusable_or_obsolete` to do without it: one
     # that does no more for a pooled connection than Django's own.
@@ -80,7 +80,7 @@ class SessionMode(BaseDatabaseWrapper):
     # ------------------------------------------------------------------ the pool
 
     @property
-    def pool(self) -> Pool[Any] | None:
+    def pool(self) -> AnyPool | None:
         """The pool for the present settings, None where `OPTIONS["pool"]` is False.
 
         Raises ImproperlyConfigured.
@@ -89,7 +89,7 @@ class SessionMode(BaseDatabaseWrapper):
             return None
         return self._choose_pool(read_options(self.alias, self.settings_dict))
 
-    def _choose_again(self) -> Pool[Any] | None:
+    def _choose_again(self) -> AnyPool | None:
         """Choose the pool for settings that have changed.
 
         More patient than `pool`: a CONN_MAX_AGE that is set while the process runs is heeded as
@@ -100,7 +100,7 @@ class SessionMode(BaseDatabaseWrapper):
         patient = {**self.settings_dict, "CONN_MAX_AGE": 0}
         return self._choose_pool(read_options(self.alias, patient))
 
-    def _choose_pool(self, options: Options | None) -> Pool[Any] | None:
+    def _choose_pool(self, options: Options | None) -> AnyPool | None:
         if self._chosen_for != PARAMETERS(self.settings_dict):
             self.check_settings()
             self.__dict__.pop("timezone", None)  # what Django has worked out from TIME_ZONE
@@ -117,7 +117,7 @@ class SessionMode(BaseDatabaseWrapper):
     def _chosen(self) -> None:
         """Heed what a newly chosen pool is like. For subclasses."""
 
-    def wants(self, pool: Pool[Any]) -> bool:
+    def wants(self, pool: AnyPool) -> bool:
         """Tell whether a pool is still the one for the settings, as far as is known."""
         return self._pool is pool and self._chosen_for == PARAMETERS(self.settings_dict)
 
@@ -168,7 +168,7 @@ class SessionMode(BaseDatabaseWrapper):
         if self.settings_dict["CONN_MAX_AGE"] != 0:
             self._keep_for(self.settings_dict["CONN_MAX_AGE"])
 
-    def _take(self, pool: Pool[Any]) -> None:
+    def _take(self, pool: AnyPool) -> None:
         """Acquire a connection; set it up if that has not been done."""
         try:
             self.connection = connection = pool.acquire(None, self._preferred and self._preferred())
@@ -195,7 +195,7 @@ class SessionMode(BaseDatabaseWrapper):
                 self.connection = connection = pool.acquire()
                 self._lessor = pool
 
-    def _explained(self, error: PoolTimeout, pool: Pool[Any]) -> PoolTimeout:
+    def _explained(self, error: PoolTimeout, pool: AnyPool) -> PoolTimeout:
         """Name the cause if this thread itself holds what it has waited for."""
         held = [
             f"{each.alias!r}{' (in atomic)' if each.in_atomic_block else ''}"
@@ -211,7 +211,7 @@ class SessionMode(BaseDatabaseWrapper):
             "number of threads, or give the first back before the second is used"
         )
 
-    def uses(self, pool: Pool[Any]) -> bool:
+    def uses(self, pool: AnyPool) -> bool:
         """Tell whether it holds one of that pool's connections now."""
         return self._lessor is pool
 
@@ -240,7 +240,7 @@ class SessionMode(BaseDatabaseWrapper):
         self.health_check_enabled = self.settings_dict["CONN_HEALTH_CHECKS"]
         self.health_check_done = True
 
-    def _set_up(self, pool: Pool[Any]) -> None:
+    def _set_up(self, pool: AnyPool) -> None:
         """Do once for a server connection what Django does for every one, and tell receivers.
 
         `connection_created` is meant for "any post connection commands": it is sent once for a

@@ -13,7 +13,7 @@ from carpool.looking import ABOUT_THE_LAST
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from carpool.pool import Pool
+    from carpool.registry import AnyPool
 
 _MAKES_KEYS: Final = re.compile("insert|replace|merge|copy|load", re.IGNORECASE)
 _ONE_STATEMENT: Final = re.compile(
@@ -30,7 +30,7 @@ class Note(NamedTuple):
     makes_keys: bool  # it may
 
 
-def reader(pool: Pool[Any]) -> Callable[[str], Note | None]:
+def reader(pool: AnyPool) -> Callable[[str], Note | None]:
     """Return a pool's function that takes note of a text; None: nothing to be noted. Thread-safe.
 
     All users of a pool share what is known of texts.
@@ -49,7 +49,7 @@ def reader(pool: Pool[Any]) -> Callable[[str], Note | None]:
     return found
 
 
-_readers: weakref.WeakKeyDictionary[Pool[Any], Callable[[str], Note | None]] = (
+_readers: weakref.WeakKeyDictionary[AnyPool, Callable[[str], Note | None]] = (
     weakref.WeakKeyDictionary()
 )
 
