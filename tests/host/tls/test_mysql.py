@@ -5,7 +5,9 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import MySQLdb
+import pymysql
 import pytest
+from pymysql.constants import CLIENT
 
 from carpool.host.handoff import NotShareable
 from support.databases import fresh_database
@@ -267,3 +269,20 @@ def test_a_client_that_hangs_up_during_the_login(forwarder, secure_mariadb):
     with MySQLdb.connect(**route.login) as connection:
         assert is_encrypted(connection)
     assert threading.active_count() <= before + 1
+
+
+@pytest.mark.parametrize("password", ["its secret", "another"])
+def test_a_client_that_counts_packets_sees_a_login_without_tls(forwarder, secure_mariadb, password):
+    secure_mariadb.query("CREATE OR REPLACE USER shop IDENTIFIED BY 'its secret' REQUIRE SSL")
+    route = forwarder.route("mysql", secure_mariadb.params | {"ssl_mode": "REQUIRED"})
+    who = {"user": "shop", "password": password}
+    client = pymysql.connect(unix_socket=route.login["unix_socket"], **who, defer_connect=True)
+    if password == "another":
+        with pytest.raises(pymysql.err.OperationalError, match="Access denied"):
+            client.connect()
+        return
+    client.connect()
+    with client, client.cursor() as cursor:
+        assert not client.server_capabilities & CLIENT.SSL
+        cursor.execute("SELECT CURRENT_USER()")
+        assert cursor.fetchall() == (("shop@%",),)
