@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from carpool import __version__
@@ -26,8 +27,19 @@ class Home(NamedTuple):
 def find(driver: Handoff[Any], options: Options, login: dict[str, Any], patience: float) -> Home:
     """Ask the broker for a pool; starts the broker if there is none.
 
-    Raises `carpool.PoolError`, or what logging in to the server raises.
+    Takes `patience` seconds at most. Raises `carpool.PoolError`, or what logging in to the server
+    raises.
     """
+    deadline = monotonic() + patience
+    while True:
+        try:
+            return _ask(driver, options, login, deadline - monotonic())
+        except ConnectionError:  # it has ended meanwhile: there will be another
+            if monotonic() > deadline:
+                raise
+
+
+def _ask(driver: Handoff[Any], options: Options, login: dict[str, Any], patience: float) -> Home:
     place = places.find(options.broker_dir)
     request = {
         "version": __version__,

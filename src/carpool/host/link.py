@@ -148,11 +148,15 @@ class Link:
         else:
             self.close()
 
+    def hang_up(self) -> None:
+        """Close the channel, so that its process notices that the broker is ending."""
+        self._house.loop.unwatch(self._socket)
+        self._socket.close()
+
     def close(self) -> None:
         """Let it go, and take back what it had."""
         if self._house.links.pop(self.number, None) is None:
             return
-        self._house.loop.unwatch(self._socket)
-        self._socket.close()
+        self.hang_up()
         self._lender.forget(self)
         self._house.left()
