@@ -1,8 +1,8 @@
 """Certificates, and servers that speak TLS with them.
 
-    with Authority.made("mysql") as authority:
-        with MariaDB.start(**authority.of_mariadb(authority.issue("localhost"))) as server:
-            MySQLdb.connect(**server.params, ssl={"ca": str(authority.certificate)})
+with Authority.made("mysql") as authority:
+    with MariaDB.start(**authority.of_mariadb(authority.issue("localhost"))) as server:
+        MySQLdb.connect(**server.params, ssl={"ca": str(authority.certificate)})
 """
 
 from __future__ import annotations
