@@ -69,7 +69,7 @@ def test_the_first_starts_it_and_the_second_finds_it(place):
 def test_what_it_makes_is_for_this_user_alone(place):
     connect(place)
     for path in place.folder.iterdir():
-        assert path.lstat().st_mode & 0o777 == 0o600, path
+        assert path.lstat().st_mode & 0o077 == 0, path
 
 
 def test_of_twelve_that_race_one_comes(tmp_path, place):
