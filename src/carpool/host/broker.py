@@ -15,7 +15,7 @@ from itertools import count
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from carpool import __version__, sockets
+from carpool import __version__
 from carpool.host import frames, places, routed
 from carpool.host.control import LIMIT, Lines, encode, peer
 from carpool.host.generation import Generation
@@ -26,7 +26,6 @@ from carpool.host.loop import Loop
 from carpool.host.status import status
 from carpool.host.tls import Forwarder
 from carpool.options import Options
-from carpool.sessions import never_end
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,10 +80,7 @@ class House:
         self.socket_path.unlink(missing_ok=True)
         for link in self.links.values():
             link.hang_up()
-        in_use = self.lender.close()
-        for connection in in_use:  # their processes go on with them; no word to the server
-            never_end(connection)
-            sockets.abandon(self.lender.driver.descriptor(connection))
+        self.lender.close()
 
 
 class Broker:

@@ -75,7 +75,7 @@ class Lender:
         self._seeking = 0  # threads that are asking the pool
         self._no_room_until = 0.0  # the pool could not do what its size allows
         self._limbo: set[Slot] = set()  # whose borrower has gone, and whose lock has not
-        self._lease = 0  # the number of the last one
+        self._lease = self._words[table.BROKER] << table.COUNTS  # the number of the last one
         self._leases_before = 0  # of connections that have gone
         self._tethers = Tethers(generation)
         self._ticking = False
@@ -477,8 +477,8 @@ class Lender:
 
         self._executor.submit(work)
 
-    def close(self) -> list[Any]:
-        """End: returns the connections that are in use elsewhere, which are not to be ended."""
+    def close(self) -> None:
+        """End, but for the connections that are in use: their processes end those."""
         self._ended = True
         for each in self._queue:
             each.borrower.refuse(ConnectionError("the broker is ending"))
@@ -488,7 +488,8 @@ class Lender:
         for slot in list(self._here):
             self._give_to_pool(slot)
         self.pool.close(2.0)
-        return [each.connection for each in self._open_slots()]
+        for slot in self._open_slots():
+            self.pool.leave(slot.connection)
 
     # ---------------------------------------------------------------- to be seen
 

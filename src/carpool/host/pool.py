@@ -187,20 +187,21 @@ class HostPool(Generic[C]):
             except Exception as error:
                 raise _Unfit from error
 
-    def _new_shell(self, deadline: float) -> Shell[C]:
-        """Connect to the broker. Raises `PoolError`, or what logging in to the server raises."""
+    def _new_shell(self, deadline: float, attempts: int = 2) -> Shell[C]:
+        """Connect to the broker. Raises `PoolError`, or what logging in to the server raises.
+
+        `attempts`: how many more, as a broker may end between its answer and this.
+        """
         if self._closed:
             raise PoolClosed(f"the pool {self.name} is closed")
-        found, is_new = self._home, False
-        if found is None:
-            found, is_new = self._find_home(deadline), True
+        found = self._home or self._find_home(deadline)
         try:
             connection = self.driver.make_shell(found.path)
         except self.driver.errors.Error:
             self._home = None
-            if is_new:
+            if not attempts:
                 raise
-            return self._new_shell(deadline)
+            return self._new_shell(deadline, attempts - 1)
         shell = Shell(connection, self.driver, found.words, self._set_up)
         shell.ref = weakref.ref(connection, lambda _: self._died(shell))
         self._watcher.watch(shell)
@@ -236,6 +237,8 @@ class HostPool(Generic[C]):
             return
         shell.give_back()
         self._idle.append(shell)
+        if shell.orphaned:  # meanwhile, when it could not be found here
+            self._lost(shell)
 
     def _release_slowly(self, shell: Shell[C], connection: C, *, clean: bool) -> None:
         leaks.returned(shell, self.name, monotonic() - shell.since)
@@ -322,6 +325,8 @@ class HostPool(Generic[C]):
         else:
             shell.give_back()
             self._idle.append(shell)
+            if shell.orphaned:  # see `release`
+                self._lost(shell)
 
     def _refuse(self, connection: C) -> None:
         if any(each() is connection for each in self._inherited):

@@ -146,6 +146,10 @@ class Shell(Generic[C]):
         kind, number, server_id, lease = frames.answer(frame)
         if kind == frames.ERROR:
             raise self._error(self._read(number))
+        if lease >> table.COUNTS != self._words[table.BROKER]:
+            for each in descriptors:
+                os.close(each)
+            raise ChannelLost("another broker has taken the place of the one that was asked")
         self._install(number, server_id, lease, descriptors)
 
     def _receive(self) -> tuple[bytes, array.array[int]]:

@@ -29,7 +29,7 @@ _WORD: Final = 8  # bytes
 _LINE: Final = 8  # words: a slot is as long as a line of the processor's cache
 
 # The table's first line.
-FORMAT, SLOTS, WAITING, QUANTUM = range(4)
+FORMAT, SLOTS, WAITING, QUANTUM, BROKER = range(5)
 # A slot's line.
 OWNER = 0  # the number of the lease, 0: at the broker
 USE = 1  # see below
@@ -43,6 +43,7 @@ PINNED = 7  # its lease outlasts its statement
 IDLE, USED, ON_ITS_WAY = 0, 1, 2  # what USE says
 
 _FORMAT = 1
+COUNTS = 32  # bits of a lease's number that count; those above are BROKER, each broker's own
 CAPACITY = 1024  # slots, at least
 
 
@@ -66,6 +67,7 @@ def create(path: Path, slots: int, quantum: int) -> tuple[int, memoryview]:
         os.close(descriptor)
         raise
     words[FORMAT], words[SLOTS], words[QUANTUM] = _FORMAT, slots, quantum
+    words[BROKER] = int.from_bytes(os.urandom(3)) + 1
     return descriptor, words
 
 

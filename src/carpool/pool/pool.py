@@ -248,6 +248,11 @@ class Pool(Generic[C]):
         entry.used += monotonic() - entry.since
         self._opener.discard(entry, connection, "discarded")
 
+    def leave(self, connection: C) -> None:
+        """Let go of a leased connection without a word to the server: another process uses it."""
+        self._leased.pop(id(connection), None)
+        self.driver.disown(connection)
+
     def reset(self, connection: C) -> None:
         """Reset a leased connection now, and wait for it.
 
