@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,6 +25,7 @@ class Host:
 
     driver: str  # a class' dotted path
     sleeps: str  # a statement that takes a minute
+    sleeps_shortly: str
     session_id: str  # a statement that tells the session's number
     leaves_traces: str  # a statement after which a session is to be reset
 
@@ -77,14 +79,21 @@ class Host:
         return pool
 
     def waiting(self, count):
-        """Wait until that many wait for a connection."""
-        eventually(lambda: self.status()["waiting"] == count)
+        """Wait until that many wait for a connection; the broker may be on its way."""
+
+        def as_many():
+            try:
+                return self.status()["waiting"] == count
+            except (OSError, ValueError):
+                return False
+
+        eventually(as_many)
 
     def kill_broker(self, how=signal.SIGKILL):
         """End the broker; returns when it is no more."""
-        broker = self.broker
-        os.kill(broker.pid, how)
-        eventually(lambda: not broker.is_running() or broker.status() == psutil.STATUS_ZOMBIE)
+        pid = lock.holder(self.place)
+        os.kill(pid, how)
+        eventually(lambda: lock.holder(self.place) != pid)
 
     def descriptors(self):
         """Return what the broker has open, as a sorted list."""
@@ -106,6 +115,9 @@ class Host:
             assert "Traceback" not in log, log
 
     def close(self):
+        """End all processes; what the broker has to say is for who reads of a failure."""
+        said = log_of(self.place) if self.place.log.exists() else "no broker has been started"
+        sys.stdout.write(said)
         for each in self.processes:
             each.close()
 
@@ -121,6 +133,7 @@ def kind_of(link):
 class OnPostgreSQL(Host):
     driver = "carpool.postgresql.driver:PsycopgDriver"
     sleeps = "SELECT pg_sleep(60)"
+    sleeps_shortly = "SELECT pg_sleep(0.3)"
     session_id = "SELECT pg_backend_pid()"
     leaves_traces = "SET statement_timeout = 59000"
 
@@ -144,6 +157,7 @@ class OnPostgreSQL(Host):
 class OnMariaDB(Host):
     driver = "carpool.mysql.driver:MysqlclientDriver"
     sleeps = "SELECT SLEEP(60)"
+    sleeps_shortly = "SELECT SLEEP(0.3)"
     session_id = "SELECT CONNECTION_ID()"
     leaves_traces = "SET @mine = 1"
 

@@ -12,7 +12,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import traceback
 
 import psutil
@@ -145,7 +144,7 @@ def obey(channel):
             channel.sendall(json.dumps(told).encode() + b"\n")
 
     names = {"say": say, "halt": lambda *where, **how: halt(say, *where, **how)}
-    for each in (open_pool, Shell, HostPool, run, value, eventually, fcntl, os, threading, time):
+    for each in (open_pool, Load, Shell, HostPool, run, value, fcntl, os, subprocess):
         names[each.__name__] = each
     say(value=os.getpid())
     for line in channel.makefile("r"):
@@ -165,6 +164,34 @@ def obey(channel):
 def open_pool(driver, params, options):
     """Return the pool of a process; `driver` is a class' dotted path."""
     return HostPool(pkgutil.resolve_name(driver)(**params), Options(**options))
+
+
+class Load:
+    """A thread that executes the same statements again and again, in a lease each time."""
+
+    def __init__(self, pool, *statements):
+        self._pool, self._statements = pool, statements
+        self._ending = threading.Event()
+        self.done, self.errors = 0, []
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._thread.start()
+
+    def _work(self):
+        while not self._ending.is_set():
+            try:
+                with self._pool.connection() as connection:
+                    for each in self._statements:
+                        run(connection, each)
+            except Exception:  # noqa: BLE001 - the test is to know
+                self.errors.append(traceback.format_exc())
+            else:
+                self.done += 1
+
+    def stop(self):
+        """End; return how often it was done, and what went wrong."""
+        self._ending.set()
+        self._thread.join(STUCK)
+        return self.done, self.errors
 
 
 def halt(say, owner, name, *, after=False):

@@ -1,5 +1,8 @@
 """A process is killed, or stands still, at every named point: the others go on."""
 
+import os
+import signal
+
 import pytest
 
 from tests.host.hosts import SOON, host_on
@@ -204,6 +207,20 @@ def test_a_transaction_ends_with_its_process_though_nobody_waits(host, witness, 
     victim.kill()
     eventually(lambda: not host.working(), SOON)
     eventually(lambda: host.status()["leased"] == 0, SOON)
+
+
+def test_who_waits_is_served_once_the_last_copy_of_a_lock_is_gone(host, witness, before, victim):
+    victim.do(ACQUIRE)
+    victim.do("(shell,) = pool._leased.values()")
+    heir = victim.do("subprocess.Popen(['sleep', '60'], pass_fds=[shell._lock]).pid")
+    witness.tell(WRITE)
+    host.waiting(1)
+    victim.kill()
+    eventually(lambda: victim.pid not in [each["pid"] for each in processes(host)])
+    assert host.status()["waiting"] == 1
+    os.kill(heir, signal.SIGKILL)
+    witness.answer(SOON)
+    is_as_before(host, before)
 
 
 def test_who_waits_is_killed_and_those_behind_are_served(host, witness, before, victim):
