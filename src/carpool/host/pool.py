@@ -23,7 +23,7 @@ from carpool.host.shell import ChannelLost, Shell
 from carpool.host.watcher import Watcher
 from carpool.pool import fork, leaks
 from carpool.pool.crew import Crew
-from carpool.pool.keeper import RESET_TIMEOUT
+from carpool.pool.keeper import PING_TIMEOUT, RESET_TIMEOUT
 from carpool.pool.opener import HURRY, PATIENCE
 from carpool.pool.stats import Snapshot
 from carpool.sessions import never_end
@@ -75,7 +75,9 @@ class HostPool(Generic[C]):
         self._counts: Counter[str] = Counter()
         self._pinned: Counter[str] = Counter()
         self._crew = Crew(f"carpool {self.name}", self.options.num_workers, self._sweep)
-        self._watcher = Watcher(self._lost)
+        self._asking: set[Shell[C]] = set()  # which wait for an answer of the broker
+        self._asleep = False  # whether the watcher waits to be needed, after a fork
+        self._watcher = Watcher(self._lost, self._crew.attend)
 
     def __repr__(self) -> str:
         return f"<carpool.host.HostPool {self.name!r} {self.snapshot()}>"
@@ -152,15 +154,7 @@ class HostPool(Generic[C]):
         try:
             if shell.resetting:
                 self._complete_reset(shell)
-            while not shell.holds() and not shell.take():
-                if shell.orphaned:
-                    raise ChannelLost  # noqa: TRY301 - one way out
-                if shell.spent:
-                    self._bury(shell, frames.BACK)
-                    return False
-                shell.request(max(0.0, deadline - monotonic()))
-                if not shell.is_fit():
-                    continue
+            self._have_lease(shell, deadline)
             self._check(shell)
         except ChannelLost:
             self._home = None
@@ -179,6 +173,31 @@ class HostPool(Generic[C]):
             self._bury(shell, frames.BROKEN)
             raise
         return True
+
+    def _have_lease(self, shell: Shell[C], deadline: float) -> None:
+        while not shell.holds() and not shell.take():
+            if shell.orphaned:
+                raise ChannelLost
+            if shell.spent:
+                raise _Unfit from ConnectionError("closed by the server or the network while idle")
+            self._ask(shell, deadline)
+            shell.is_fit()  # else it holds none any more
+
+    def _ask(self, shell: Shell[C], deadline: float) -> None:
+        self._asking.add(shell)
+        try:
+            if self._closed:
+                raise PoolClosed(f"the pool {self.name} is closed")
+            self._wake_up()  # others' borrowers may die meanwhile
+            shell.request(max(0.0, deadline - monotonic()))
+        finally:
+            self._asking.discard(shell)
+
+    def _wake_up(self) -> None:
+        if self._asleep:
+            self._asleep = False
+            self._watcher.resume()
+            self._crew.attend()
 
     def _check(self, shell: Shell[C]) -> None:
         if self.options.check:
@@ -232,7 +251,14 @@ class HostPool(Generic[C]):
         if connection.session.redo:  # type: ignore[attr-defined] # all such drivers keep one
             shell.leave_traces()
         shell.connection = connection
-        if not clean or self._thorough or shell.orphaned or self._closed or shell.warned:
+        if (
+            not clean
+            or self._thorough
+            or shell.orphaned
+            or self._closed
+            or shell.warned
+            or self._asleep
+        ):
             self._release_slowly(shell, connection, clean=clean)
             return
         shell.give_back()
@@ -241,6 +267,7 @@ class HostPool(Generic[C]):
             self._lost(shell)
 
     def _release_slowly(self, shell: Shell[C], connection: C, *, clean: bool) -> None:
+        self._wake_up()
         leaks.returned(shell, self.name, monotonic() - shell.since)
         if self.driver.broken(connection):
             self._count(returns_bad=1)
@@ -339,7 +366,7 @@ class HostPool(Generic[C]):
     def reclaim(self, connection: C) -> None:
         """Give back the connection of a thread or object that died. For finalizers: reentrant."""
         self._crew.post(lambda: self.release(connection))
-        self._crew.post(self._crew.attend)
+        self._watcher.call()
 
     def discard(self, connection: C) -> None:
         """Take a leased connection out of service: it is closed instead of given back."""
@@ -389,8 +416,6 @@ class HostPool(Generic[C]):
         for place in (self._idle, self._resetting):
             with suppress(ValueError, IndexError):
                 place.remove(shell)
-                if shell.resetting:
-                    self._complete_reset(shell)
                 self._end(shell)
                 return
 
@@ -398,6 +423,7 @@ class HostPool(Generic[C]):
         """Notice a connection that died with its borrower. Runs in a finalizer: takes no lock."""
         if self._leased.pop(shell.key, None) is not None:
             self._crew.post(lambda: self._strike(shell))
+            self._watcher.call()
 
     def _strike(self, shell: Shell[C]) -> None:
         logger.warning("%s: a connection was dropped without being given back", self.name)
@@ -423,7 +449,21 @@ class HostPool(Generic[C]):
         home.command(self.options, "drain", self._find_home(monotonic()))
 
     def check(self) -> None:
-        """Do nothing: the broker looks after the idle connections."""
+        """Ping this process' idle connections; the broker replaces those that do not answer."""
+        for shell in self._idle.copy():  # oldest first, which keeps their order
+            with suppress(ValueError, IndexError):  # it has been taken meanwhile
+                self._idle.remove(shell)
+                if shell.take():
+                    self._tend(shell, self._ping)
+                else:
+                    self._idle.append(shell)
+
+    def _ping(self, shell: Shell[C]) -> None:
+        connection: C = shell.connection  # type: ignore[assignment] # it is idle
+        try:
+            self.driver.ping(connection, PING_TIMEOUT)
+        except Exception as error:
+            raise _Unfit from error
 
     def wait(self, timeout: float = 30.0) -> None:
         """Wait until a connection can be had. Raises `PoolTimeout`."""
@@ -433,6 +473,8 @@ class HostPool(Generic[C]):
         """Close this process' part for good: leased connections go as they come back."""
         self._closed = True
         self._give_all_back()
+        for shell in self._asking.copy():
+            shell.hang_up()
         if timeout:
             self._crew.finish(timeout)
         self._watcher.stop(timeout)
@@ -487,7 +529,8 @@ class HostPool(Generic[C]):
     def snapshot(self) -> Snapshot:
         """Tell where the connections are at this moment; of those waiting, the whole host's."""
         words = self._home.words if self._home else None
-        idle, leased, resetting = len(self._idle), len(self._leased), len(self._resetting)
+        idle = sum(each.is_own() for each in self._idle.copy())  # others were taken away since
+        leased, resetting = len(self._leased), len(self._resetting)
         return Snapshot(
             max_size=self.options.max_size,
             size=idle + leased + resetting,
@@ -511,6 +554,7 @@ class HostPool(Generic[C]):
     def after_fork_in_parent(self) -> None:
         """Let the threads go on, from the next need for them on."""
         self._crew.resume()
+        self._asleep = True
 
     def after_fork_in_child(self) -> None:
         """Let go of the parent's shells without a word to anybody, and begin anew."""

@@ -9,13 +9,13 @@ import json
 import os
 import select
 import socket
-import weakref
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from carpool import errors, sockets
 from carpool.host import frames, table
 
 if TYPE_CHECKING:
+    import weakref
 
     from carpool.host.handoff import Handoff
 
@@ -87,6 +87,8 @@ class Shell(Generic[C]):
             return False
         if words[owner] != self._lease:
             fcntl.flock(self._lock, _UNLOCK)
+            if words[table.WAITING]:  # the broker may have tried this very lock meanwhile
+                self.say(frames.IDLE)
             return False
         self._held = True
         words[owner + table.USE] = table.USED
@@ -160,9 +162,9 @@ class Shell(Generic[C]):
             )
             descriptors.extend(received)
             if not frame:
-                raise ChannelLost("the broker has closed the channel")
+                raise ChannelLost("the broker has closed the channel")  # noqa: TRY301 - one way out
             if flags & socket.MSG_CTRUNC:
-                raise errors.PoolError(
+                raise errors.PoolError(  # noqa: TRY301 - one way out
                     "a connection was lost: this process has as many open files as it may have"
                 )
             frame += self._read(frames.ANSWER_SIZE - len(frame))
@@ -282,6 +284,11 @@ class Shell(Generic[C]):
                 os.close(each)
         self._lock = self._tether = -1
         self._held = False
+
+    def hang_up(self) -> None:
+        """Have a `request` in another thread end with `ChannelLost`."""
+        with contextlib.suppress(OSError):
+            self.channel.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Let go of everything; what it had goes back to the broker. Says nothing to a server."""

@@ -18,79 +18,103 @@ if TYPE_CHECKING:
 
     from carpool.host.shell import Shell
 
+_LOOK, _CALL = b"\0", b"\1"  # what the thread is told: its shells have changed; see `call`
+
 
 class Watcher:
-    """A daemon thread that waits for the end of channels, while there are some. Thread-safe."""
+    """A daemon thread that waits for the end of channels, while there are some. Thread-safe.
 
-    def __init__(self, lost: Callable[[Shell[Any]], object]) -> None:
-        self._lost = lost
-        self._lock = threading.Lock()  # guards the three below
+    It calls `lost` with a shell whose channel has ended, and `called` as `call` says.
+    """
+
+    def __init__(self, lost: Callable[[Shell[Any]], object], called: Callable[[], object]) -> None:
+        self._lost, self._called = lost, called
+        self._lock = threading.Lock()  # guards those below
         self._shells: dict[int, Shell[Any]] = {}  # by their channels' descriptors
         self._thread: threading.Thread | None = None
-        self._stopping = False
-        self._ear, self._mouth = socket.socketpair()
-        self._ear.setblocking(False)
+        self._ends: tuple[socket.socket, ...] = ()  # the thread's ear, and what is heard there
 
     def watch(self, shell: Shell[Any]) -> None:
         """Watch a new shell."""
         with self._lock:
             self._shells[shell.channel.fileno()] = shell
-            if self._thread is None:
-                self._stopping = False
-                self._thread = threading.Thread(
-                    target=self._work, name="carpool watcher", daemon=True
-                )
-                self._thread.start()
-                return
-        self._wake()
+            self._see_to_it()
+        self._say(_LOOK)
 
     def forget(self, shell: Shell[Any]) -> None:
         """Do no longer so; to be called before its channel is closed."""
         with self._lock:
             self._shells.pop(shell.channel.fileno(), None)
-        self._wake()
+        self._say(_LOOK)
+
+    def shells(self) -> list[Shell[Any]]:
+        """Return those that are being watched."""
+        with self._lock:
+            return list(self._shells.values())
+
+    def call(self) -> None:
+        """Have `called` called in the thread, if there is one. Takes no lock: for finalizers."""
+        self._say(_CALL)
 
     def stop(self, timeout: float) -> None:
-        """End the thread, as before a fork; the next `watch` starts another."""
+        """End the thread, as before a fork; the next `watch` or `resume` starts another."""
         with self._lock:
             thread, self._thread = self._thread, None
-            self._stopping = True
-        self._wake()
+        self._say(_LOOK)
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout)
 
+    def resume(self) -> None:
+        """Go on after `stop`."""
+        with self._lock:
+            self._see_to_it()
+
     def abandon(self) -> None:
         """Let go of everything, in a forked child, where the thread does not exist."""
-        self._ear.close()
-        self._mouth.close()
+        for end in self._ends:
+            end.close()
 
-    def _wake(self) -> None:
-        with contextlib.suppress(OSError):
-            self._mouth.send(b"\0", socket.MSG_DONTWAIT)
+    def _see_to_it(self) -> None:
+        if self._thread is None and self._shells:
+            self._ends = socket.socketpair()
+            thread = threading.Thread(
+                target=self._work, args=self._ends, name="carpool watcher", daemon=True
+            )
+            try:
+                thread.start()
+            except RuntimeError:  # no more threads: at shutdown, or at a limit of the system
+                self.abandon()
+            else:
+                self._thread = thread
 
-    def _work(self) -> None:
+    def _say(self, what: bytes) -> None:
+        with contextlib.suppress(OSError, IndexError):  # it has much to hear already, or has ended
+            self._ends[1].send(what, socket.MSG_DONTWAIT)
+
+    def _work(self, ear: socket.socket, mouth: socket.socket) -> None:
         me = threading.current_thread()
-        while (poller := self._poller(me)) is not None:
-            for descriptor, events in poller.poll():
-                self._look_at(descriptor, events)
+        with ear, mouth:
+            while (poller := self._poller(me, ear)) is not None:
+                for descriptor, events in poller.poll():
+                    if descriptor != ear.fileno():
+                        self._look_at(descriptor, events)
+                    elif _CALL in ear.recv(4096):
+                        self._called()
 
-    def _poller(self, me: threading.Thread) -> select.poll | None:
+    def _poller(self, me: threading.Thread, ear: socket.socket) -> select.poll | None:
         with self._lock:
-            if self._stopping or not self._shells or self._thread is not me:
-                if self._thread is me:
-                    self._thread = None
+            if self._thread is not me:
+                return None
+            if not self._shells:
+                self._thread = None
                 return None
             poller = select.poll()
-            poller.register(self._ear.fileno(), select.POLLIN)
+            poller.register(ear.fileno(), select.POLLIN)
             for descriptor in self._shells:
                 poller.register(descriptor, HUNG_UP)  # the answers are none of its business
             return poller
 
     def _look_at(self, descriptor: int, events: int) -> None:
-        if descriptor == self._ear.fileno():
-            with contextlib.suppress(OSError):
-                self._ear.recv(4096)
-            return
         with self._lock:
             shell = self._shells.get(descriptor)
             # One that was forgotten meanwhile may have left its number to another.
