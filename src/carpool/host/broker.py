@@ -302,6 +302,8 @@ def accepted(listener: socket.socket) -> list[socket.socket]:
 
 def serve(listener: socket.socket, place: Place, linger: float) -> None:
     """Serve until SIGTERM, SIGINT, a command, or `linger` seconds after the last client."""
+    for name in [each for each in os.environ if each.startswith(("PG", "MYSQL_"))]:
+        del os.environ[name]  # how to log in is the processes' to say, whoever starts the broker
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     broker = Broker(listener, place, linger)

@@ -1,23 +1,21 @@
 """One pool's lending: its slots, who waits, and which connection goes to whom.
 
-The server connections themselves are kept by an ordinary `Pool`, for which a lent connection is a
-leased one. All methods are called in the broker's loop; what may wait for the server, such as
-`Pool.acquire` and cancelling, is done in other threads, which post their results.
+Where connections come from is `supply.py`'s business. All methods are called in the broker's loop;
+what may wait for the server, as cancelling, is done in other threads, which post their results.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from carpool.errors import PoolTimeout, TooManyRequests
 from carpool.host import decide, table
-from carpool.host.generation import Tethers
 from carpool.host.slots import Slot
-from carpool.pool import Pool
+from carpool.host.supply import Supply
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,11 +25,11 @@ if TYPE_CHECKING:
     from carpool.host.handoff import Handoff
     from carpool.host.loop import Loop
     from carpool.host.slots import Borrower
+    from carpool.host.supply import Arrival
     from carpool.options import Options
 
 logger = logging.getLogger("carpool.host")
 
-ASK_FOR = 5.0  # seconds for which the pool is asked for a connection, before it is asked again
 CANCEL = 5.0  # seconds that a cancel may take
 SWEEP = 1.0  # seconds between two looks at what is lent and not used
 TICK = decide.QUANTUM / 1e9 / 2  # seconds between two looks while somebody waits
@@ -60,72 +58,30 @@ class Lender:
         self.options = options
         self.name = options.name or driver.name
         self.driver = driver
-        self.facts: Any = None  # of the newest login
         self.paused = False
-        self.steals = self.errors = 0
-        self.last_error: BaseException | None = None
+        self.steals = 0
         self.generation = generation
+        self.supply = Supply(driver, options, generation, loop, executor)
+        self.supply.customer = self
         self._words = generation.words
         self._loop = loop
         self._executor = executor
         self._slots: list[Slot] = []  # all that there ever were, by number
         self._here: set[Slot] = set()  # those whose connections are at the broker,
-        self._lent: dict[Borrower, Slot] = {}  # and those that are not
+        self._lent: dict[Borrower, Slot] = {}  # those that are not,
+        self._limbo: set[Slot] = set()  # and those whose borrower has gone, but not yet its lock
         self._queue: deque[Waiting] = deque()
-        self._seeking = 0  # threads that are asking the pool
-        self._no_room_until = 0.0  # the pool could not do what its size allows
-        self._limbo: set[Slot] = set()  # whose borrower has gone, and whose lock has not
         self._lease = self._words[table.BROKER] << table.COUNTS  # the number of the last one
         self._leases_before = 0  # of connections that have gone
-        self._tethers = Tethers(generation)
         self._ticking = False
         self._ended = False
-        self._foreign = generation.foreign()
-        self.pool: Pool[Any] = Pool(driver, self._pool_options())
         loop.later(SWEEP, self._sweep)
-        self._watch_foreign()
-
-    # ---------------------------------------------------------------- the options
-
-    def _pool_options(self) -> Options:
-        size = max(1, self.options.max_size - self._foreign)
-        return replace(
-            self.options,
-            share="process",
-            min_size=min(self.options.min_size, size) if not self._foreign else 0,
-            max_size=size,
-            reserve=0,
-            mode="session",
-            reset="auto",
-            check=None,
-            leak_warning=0.0,
-            max_waiting=0,
-        )
 
     def adopt(self, options: Options) -> None:
         """Heed the options of a process that has come: the newest one's count."""
-        if options == self.options:
-            return
-        self.options = options
-        self._resize()
-
-    def _resize(self) -> None:
-        sizes = self._pool_options()
-        self.pool.resize(sizes.min_size, sizes.max_size)
-        surplus = self._lent_or_sought() - (self.options.max_size - self._foreign)
-        for slot in self._open_slots()[: max(0, surplus)]:
-            slot.put(table.WANTED, 1)
-        self.match()
-
-    def _watch_foreign(self) -> None:
-        """Heed that connections of an earlier broker are in use still, or are no longer."""
-        if not self._foreign or self._ended:
-            return
-        foreign = self.generation.foreign()
-        if foreign != self._foreign:
-            self._foreign = foreign
-            self._resize()
-        self._loop.later(0.02, self._watch_foreign)
+        if options != self.options:
+            self.options = options
+            self.supply.adopt(options)
 
     # -------------------------------------------------------------- asking, lending
 
@@ -180,7 +136,8 @@ class Lender:
         for slot in [each for each in self._here if not each.barred]:
             self._give_to_pool(slot)
         if self._queue and not self.paused:
-            self._seek()
+            wanting = sum(not self._is_capped(each.borrower) for each in self._queue)
+            self.supply.seek(wanting, self._longest_wait())
         if self._queue or self._limbo:
             self._tick_later()
 
@@ -211,7 +168,7 @@ class Lender:
 
     def _by_rank(self, borrower: Borrower, *, capped: bool) -> list[Slot]:
         """Return what may be taken away, the best first."""
-        now, room = table.clock(), self._room() > 0 and not capped
+        now, room = table.clock(), not capped and self.supply.room(self._longest_wait()) > 0
         found = []
         for owner, slot in self._lent.items():
             if slot.get(table.USE) == table.USED or slot.barred:
@@ -285,10 +242,10 @@ class Lender:
         self._drop(slot)
 
     def _drop(self, slot: Slot) -> None:
-        self.pool.discard(self._vacate(slot))
+        self.supply.discard(self._vacate(slot))
 
     def _give_to_pool(self, slot: Slot) -> None:
-        self.pool.release(self._vacate(slot))
+        self.supply.give_back(self._vacate(slot))
 
     def _vacate(self, slot: Slot) -> Any:
         self._unlend(slot)
@@ -296,99 +253,50 @@ class Lender:
         self._leases_before += slot.get(table.LEASES)
         return slot.vacate()
 
-    # ----------------------------------------------------------- asking the pool
+    # -------------------------------------------------------------- as `Customer`
 
-    def _open_slots(self) -> list[Slot]:
-        return [*self._lent.values(), *self._here, *self._limbo]
-
-    def _lent_or_sought(self) -> int:
-        return self._open() + self._seeking
-
-    def _open(self) -> int:
-        return len(self._lent) + len(self._here) + len(self._limbo)
-
-    def _room(self) -> int:
-        now = monotonic()
-        if now < self._no_room_until:
-            return 0
-        return decide.room(
-            max_size=self.options.max_size,
-            reserve=self.options.reserve,
-            lent=self._open(),
-            seeking=self._seeking,
-            foreign=self._foreign,
-            longest_wait=now - self._queue[0].since if self._queue else 0.0,
-            reserve_timeout=self.options.reserve_timeout,
-        )
-
-    def _seek(self) -> None:
-        """Have the pool asked for as many connections as are waited for and allowed."""
-        wanting = sum(not self._is_capped(each.borrower) for each in self._queue)
-        for _ in range(min(wanting - self._seeking, self._room())):
-            self._seeking += 1
-            self._executor.submit(self._ask_pool)
-
-    def _ask_pool(self) -> None:
-        """Run in a thread of its own."""
-        try:
-            connection = self.pool.acquire(ASK_FOR)
-        except BaseException as error:  # noqa: BLE001 - whatever it is, those who wait are told
-            failed = error
-            self._loop.post(lambda: self._failed(failed))
-            return
-        try:
-            facts = self.driver.facts(connection)
-        except BaseException as error:  # noqa: BLE001 - as above
-            failed = error
-            self.pool.discard(connection)
-            self._loop.post(lambda: self._failed(failed))
-            return
-        self._loop.post(lambda: self._arrived(connection, facts))
-
-    def _arrived(self, connection: Any, facts: Any) -> None:
-        self._seeking -= 1
-        self.facts = facts
+    def arrived(self, arrival: Arrival) -> None:
+        """See `Customer`. Raises OSError where descriptors run out."""
         slot = self._vacant()
-        if self._ended or slot is None:
-            self.pool.release(connection)
-            return
-        descriptors = self.driver.descriptor(connection), self._tethers.of(connection)
-        slot.seat(connection, descriptors, self.driver.server_id(connection))
+        slot.seat(arrival)
         self._here.add(slot)
         self.match()
 
-    def _vacant(self) -> Slot | None:
+    def failed(self, error: BaseException) -> None:
+        """See `Customer`. Who waits is told, unless there is something to wait for."""
+        if not self.slots():
+            waiting, self._queue = self._queue, deque()
+            for each in waiting:
+                each.borrower.refuse(error)
+        self.match()
+
+    def resized(self, surplus: int) -> None:
+        """See `Customer`."""
+        for slot in self.slots()[:surplus]:
+            slot.put(table.WANTED, 1)
+        self.match()
+
+    def _vacant(self) -> Slot:
         for slot in self._slots:
             if slot.connection is None and slot.seize():
                 return slot
         if len(self._slots) >= self._words[table.SLOTS]:
-            return None
+            raise OSError(f"the lease table has no more than {len(self._slots)} slots")
         slot = Slot(len(self._slots), self.generation.lock_file(len(self._slots)), self._words)
         slot.seize()
         self._slots.append(slot)
         return slot
 
-    def _failed(self, error: BaseException) -> None:
-        self._seeking -= 1
-        if isinstance(error, PoolTimeout):
-            self._no_room_until = monotonic() + 1.0
-            return
-        self.errors += 1
-        self.last_error = error
-        if not self._open_slots():
-            waiting, self._queue = self._queue, deque()
-            for each in waiting:
-                each.borrower.refuse(error)
-        self._no_room_until = monotonic() + 1.0
-        self.match()
-
     def once_known(self, function: Callable[[BaseException | None], object]) -> None:
         """Call a function when a login has told what the server is like, or has failed."""
-        if self.facts is not None:
+        if self.supply.facts is not None:
             function(None)
             return
         self._queue.append(_Curious(function).waiting(self))
         self.match()
+
+    def _longest_wait(self) -> float:
+        return monotonic() - self._queue[0].since if self._queue else 0.0
 
     # ------------------------------------------------------------------- upkeep
 
@@ -442,7 +350,7 @@ class Lender:
 
     def drain(self) -> None:
         """Have every connection replaced: idle ones now, the others as they come back."""
-        self.pool.drain()
+        self.supply.pool.drain()
         self._recall()
 
     def pause(self) -> None:
@@ -487,9 +395,9 @@ class Lender:
             self._steal(slot)
         for slot in list(self._here):
             self._give_to_pool(slot)
-        self.pool.close(2.0)
-        for slot in self._open_slots():
-            self.pool.leave(slot.connection)
+        self.supply.close()
+        for slot in self.slots():
+            self.supply.pool.leave(slot.connection)
 
     # ---------------------------------------------------------------- to be seen
 
@@ -499,22 +407,22 @@ class Lender:
 
     def state(self) -> str:
         """Tell the state of things as the end of an error message."""
-        slots = self._open_slots()
+        slots, inner = self.slots(), self.supply.pool.snapshot()
         used = sum(each.get(table.USE) == table.USED for each in slots)
-        idle = self.pool.snapshot().idle + len(slots) - used
-        last = " ".join(str(self.last_error).split()) if self.last_error else "none"
+        idle = inner.idle + len(slots) - used
+        last = " ".join(str(self.supply.last_error).split()) if self.supply.last_error else "none"
         return (
-            f"size {self.pool.snapshot().size} of {self.options.max_size} on this host, "
+            f"size {inner.size} of {self.options.max_size} on this host, "
             f"leased {used}, idle {idle}, waiting {len(self._queue)}; last connect error: {last}"
         )
 
     def slots(self) -> list[Slot]:
         """Return the slots that have a connection."""
-        return self._open_slots()
+        return [*self._lent.values(), *self._here, *self._limbo]
 
     def leases(self) -> int:
         """Count what has been acquired."""
-        return self._leases_before + sum(each.get(table.LEASES) for each in self._open_slots())
+        return self._leases_before + sum(each.get(table.LEASES) for each in self.slots())
 
 
 class _Curious:

@@ -33,7 +33,7 @@ class Guest:
         self._loop = house.loop
         connection.setblocking(False)
         self._greeter: Greeter = house.lender.driver.greeter(
-            house.lender.facts, number, self.secret
+            house.lender.supply.facts, number, self.secret
         )
         self._loop.watch(connection, self._read)
         self._loop.later(PATIENCE, self._too_late)

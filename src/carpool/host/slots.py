@@ -11,6 +11,8 @@ from carpool.host import table
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from carpool.host.supply import Arrival
+
 
 class Borrower(Protocol):
     """Who may be lent a connection."""
@@ -67,10 +69,9 @@ class Slot:
             self.held = True
         return True
 
-    def seat(self, connection: Any, descriptors: tuple[int, int], server_id: int) -> None:
-        """Begin with a connection that came from the pool: its socket and its tether."""
-        self.connection, self.server_id = connection, server_id
-        self.socket, self.tether = descriptors
+    def seat(self, arrival: Arrival) -> None:
+        """Begin with a connection that came from the pool. The lock is held."""
+        self.connection, self.socket, self.tether, self.server_id = arrival
         for word in range(table.PINNED + 1):
             self.put(word, 0)
 

@@ -34,7 +34,7 @@ def _pool(house: House) -> dict[str, Any]:
     lender = house.lender
     slots = lender.slots()
     used = [each for each in slots if each.get(table.USE) == table.USED]
-    inner = lender.pool.snapshot()
+    inner = lender.supply.pool.snapshot()
     now = monotonic()
     return {
         "id": house.id,
@@ -54,9 +54,9 @@ def _pool(house: House) -> dict[str, Any]:
         "longest_wait": max((now - each.since for each in lender.waiting()), default=0.0),
         "leases": lender.leases(),
         "steals": lender.steals,
-        "resets": lender.pool.get_stats()["resets"],
-        "errors": lender.errors,
-        "last_error": str(lender.last_error or ""),
+        "resets": lender.supply.pool.get_stats()["resets"],
+        "errors": lender.supply.errors,
+        "last_error": str(lender.supply.last_error or ""),
         "paused": lender.paused,
         "processes": _processes(house, slots),
     }

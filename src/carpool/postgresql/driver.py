@@ -275,13 +275,17 @@ class PsycopgDriver(PsycopgHandoff):
 
     @staticmethod
     def _read_answer(connection: Connection, deadline: float) -> None:
+        """Read all results. Nothing of libpq's that would wait, and with it all of the process."""
         pgconn = connection.pgconn
         pgconn.flush()
-        while pgconn.is_busy():
-            if not sockets.wait_readable(pgconn.socket, deadline - monotonic()):
-                raise psycopg.OperationalError("the server did not answer in time")
-            pgconn.consume_input()
-        while result := pgconn.get_result():
+        while True:
+            while pgconn.is_busy():
+                if not sockets.wait_readable(pgconn.socket, deadline - monotonic()):
+                    raise psycopg.OperationalError("the server did not answer in time")
+                pgconn.consume_input()
+            result = pgconn.get_result()
+            if result is None:
+                return
             PsycopgDriver._raise_if_failed(result)
 
     @staticmethod
