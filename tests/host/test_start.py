@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from carpool import __version__
-from carpool.host import start
+from carpool.host import control, start
 from carpool.host.places import NoBroker, Place
 from tests.host.brokers import log_of, own_place, pid_of, processes_of, wait_for_end
 from tests.probing import ROOT, STUCK, eventually, finish, start_program
@@ -45,6 +45,12 @@ def connect(place):
     """Return the pid of the broker, found or started."""
     with start.connect(place, 60, PATIENCE) as connection:
         return pid_of(connection)
+
+
+def serving(place):
+    """Return the pid of the broker that runs, once it answers: then it heeds signals as well."""
+    request = {"version": __version__, "want": "status"}
+    return control.ask(place, request, STUCK)["broker"]["pid"]
 
 
 def program(tmp_path, place, text, number=0, **env):
@@ -224,6 +230,7 @@ def test_signals_that_its_starter_has_blocked_reach_it(place):
         pid = connect(place)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    assert serving(place) == pid
     os.kill(pid, signal.SIGTERM)
     wait_for_end(pid)
     assert not place.control.exists()
@@ -359,7 +366,7 @@ def foreground(place):
 def test_in_the_foreground_a_signal_ends_it_well(place, number):
     broker = foreground(place)
     eventually(place.control.exists)
-    assert connect(place) == broker.pid
+    assert connect(place) == serving(place) == broker.pid
     broker.send_signal(number)
     _, err = broker.communicate(timeout=STUCK)
     assert broker.returncode == 0
