@@ -366,7 +366,7 @@ class HostPool(Generic[C]):
     def reclaim(self, connection: C) -> None:
         """Give back the connection of a thread or object that died. For finalizers: reentrant."""
         self._crew.post(lambda: self.release(connection))
-        self._watcher.call()
+        self._call_watcher()
 
     def discard(self, connection: C) -> None:
         """Take a leased connection out of service: it is closed instead of given back."""
@@ -423,6 +423,10 @@ class HostPool(Generic[C]):
         """Notice a connection that died with its borrower. Runs in a finalizer: takes no lock."""
         if self._leased.pop(shell.key, None) is not None:
             self._crew.post(lambda: self._strike(shell))
+            self._call_watcher()
+
+    def _call_watcher(self) -> None:
+        if not self._ending:  # there it has gone, and so may have all that modules name
             self._watcher.call()
 
     def _strike(self, shell: Shell[C]) -> None:
