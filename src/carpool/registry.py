@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import weakref
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from carpool import forks
+from carpool.host.handoff import NotShareable
 from carpool.pool import Pool
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ def choose(user: User, driver: Driver[Any] | None, options: Options | None) -> A
     """Return the pool for a user; users alike in all share one. None: it wants no pool.
 
     A pool that nobody wants any more is closed: idle connections go at once, leased ones as they
-    come back. Thread-safe.
+    come back. Thread-safe. Raises as `make`.
     """
     pool = None
     if driver is not None and options is not None:
@@ -86,6 +88,13 @@ def make(driver: Any, options: Options) -> AnyPool:
     """
     if options.share == "process":
         return Pool(driver, options)
+    if not hasattr(driver, "make_shell"):
+        raise NotShareable(
+            f"{type(driver).__name__} cannot hand a connection to another process; the drivers for "
+            "psycopg 3 (carpool.postgresql, carpool.postgis) and mysqlclient (carpool.mysql) can"
+        )
+    if not hasattr(os, "geteuid"):
+        raise NotShareable("this system has no Unix sockets to hand connections over by")
     from carpool.host.pool import HostPool  # noqa: PLC0415 - it needs Unix
 
     return HostPool(driver, options)

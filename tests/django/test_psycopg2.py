@@ -3,7 +3,7 @@
 from tests.probing import pytest_with
 
 FILES = ["requests", "transactions", "settings", "signals", "threads"]
-FILES += ["pins", "which_mode", "loose_cursors"]
+FILES += ["pins", "which_mode", "loose_cursors", "share"]
 
 
 def test_psycopg2():

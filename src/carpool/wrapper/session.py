@@ -14,8 +14,9 @@ from django.utils.asyncio import async_unsafe
 from carpool import registry
 from carpool.driver import NeedsNewSession
 from carpool.errors import PoolClosed, PoolTimeout
+from carpool.host.handoff import NotShareable
 from carpool.wrapper import threads
-from carpool.wrapper.settings import PARAMETERS, copied, read_options, refuse_mode
+from carpool.wrapper.settings import PARAMETERS, copied, read_options, refuse_mode, refuse_share
 
 if TYPE_CHECKING:
     import weakref
@@ -108,9 +109,12 @@ class SessionMode(BaseDatabaseWrapper):
             driver = None if options is None else self.pool_driver()
             if driver is not None and options is not None and options.mode not in driver.modes:
                 raise refuse_mode(self.alias, options.mode, driver)
-            self._chosen_for = tuple(map(copied, PARAMETERS(self.settings_dict)))
-            self._chosen_zone = self.timezone
-            self._pool = registry.choose(self, driver, options)
+            chosen_for = tuple(map(copied, PARAMETERS(self.settings_dict)))
+            try:
+                self._pool = registry.choose(self, driver, options)
+            except NotShareable as reason:
+                raise refuse_share(self.alias, reason) from reason
+            self._chosen_for, self._chosen_zone = chosen_for, self.timezone
             self._chosen()
         return self._pool
 

@@ -11,6 +11,7 @@ from carpool import options as pool_options
 from carpool.errors import OptionsError
 
 if TYPE_CHECKING:
+    from carpool.host.handoff import NotShareable
     from carpool.options import Options
 
 
@@ -47,6 +48,14 @@ def refuse_mode(alias: str, mode: str, driver: Any) -> ImproperlyConfigured:
         f"DATABASES[{alias!r}]['OPTIONS']['pool']: 'mode' is {mode!r}; allowed with "
         f"{type(driver).__name__}: {allowed}, as it cannot tell what a statement leaves in a "
         "session, so a connection could never be given back before the end of a request"
+    )
+
+
+def refuse_share(alias: str, reason: NotShareable) -> ImproperlyConfigured:
+    """Return the error for connections that the processes of a host cannot share."""
+    return ImproperlyConfigured(
+        f"DATABASES[{alias!r}]['OPTIONS']['pool']: 'share' is 'host', which cannot be here: "
+        f"{reason}. 'share': 'process' is always allowed"
     )
 
 
