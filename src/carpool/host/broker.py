@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import json
@@ -10,6 +11,7 @@ import os
 import resource
 import signal
 import socket
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from time import monotonic
@@ -19,9 +21,9 @@ from carpool import __version__
 from carpool.host import frames, places, routed
 from carpool.host.control import LIMIT, Lines, encode, peer
 from carpool.host.generation import Generation
-from carpool.host.handoff import OPTIONS
+from carpool.host.handoff import OPTIONS, NotShareable
 from carpool.host.lender import Lender
-from carpool.host.link import Guest, Link
+from carpool.host.link import Guest
 from carpool.host.loop import Loop
 from carpool.host.status import status
 from carpool.host.tls import Forwarder
@@ -31,13 +33,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from carpool.host.handoff import Cancel, Visitor
+    from carpool.host.handoff import Cancel
+    from carpool.host.link import Link
     from carpool.host.places import Place
+    from carpool.host.visitor import Visit
 
 logger = logging.getLogger("carpool.host")
 
 # The names under which clients look for a server.
 SOCKETS = {"postgresql": places.POSTGRESQL_SOCKET, "mysql": places.MYSQL_SOCKET}
+LEAST_LINGER = 1.0  # seconds: who has asked for a pool needs a moment to connect to it
+CLEARING = 10.0  # seconds, at least, between two looks for pools that nobody needs
 _THREADS = 32  # at most that wait for servers, beside the pools' own
 
 
@@ -49,9 +55,11 @@ class House:
         self.path = path
         self.lender = lender
         self.kind = kind
+        self.database = self.user = ""  # for people who want to connect by hand
         self.loop = broker.loop
-        self.links: dict[int, Link] = {}
-        self.left = broker.somebody_left
+        self.links: dict[int, Link | Visit] = {}
+        self._broker = broker
+        self._quiet_since = monotonic()
         self._numbers = broker.numbers
         self.socket_path = path / SOCKETS[kind]
         self._listener = listen(self.socket_path)
@@ -69,9 +77,14 @@ class House:
         else:
             self.lender.cancel(link, connection.close)
 
-    def receive_visitor(self, connection: socket.socket, _visitor: Visitor, _guest: Guest) -> None:
-        """Serve a client that is none of ours."""
-        connection.close()
+    def left(self) -> None:
+        """Hear that a client has gone."""
+        self._quiet_since = monotonic()
+        self._broker.somebody_left()
+
+    def is_forsaken(self, seconds: float) -> bool:
+        """Tell whether nobody has been connected for so long."""
+        return not self.links and monotonic() - self._quiet_since >= seconds
 
     def close(self) -> None:
         """Listen no more, and let go of the connections that are in use."""
@@ -86,13 +99,14 @@ class House:
 class Broker:
     """Serves the processes of one user. All its work is done in its loop's thread."""
 
-    def __init__(self, listener: socket.socket, place: Place, linger: float) -> None:
-        self.loop = Loop()
+    def __init__(self, listener: socket.socket, place: Place, linger: float, loop: Loop) -> None:
+        self.loop = loop
         self.numbers = count(_first_number())
         self.began = monotonic()
         self.houses: dict[str, House] = {}
+        self.callers = 0  # connections to the control socket
         self._place = place
-        self._linger = linger
+        self.linger = max(linger, LEAST_LINGER)
         self._secret = os.urandom(32)
         self._by_login: dict[bytes, House] = {}
         self._executor = ThreadPoolExecutor(_THREADS, "carpool broker")
@@ -102,7 +116,8 @@ class Broker:
         self._quiet_since = monotonic()
         listener.setblocking(False)
         self.loop.watch(listener, self._accept)
-        self.loop.later(linger, self._leave_if_alone)
+        self.loop.later(self.linger, self._leave_if_alone)
+        self.loop.later(max(CLEARING, self.linger), self._clear_away)
 
     # -------------------------------------------------------- coming and going
 
@@ -112,20 +127,32 @@ class Broker:
 
     def somebody_left(self) -> None:
         """Hear that a client has gone."""
-        if not self.clients():
+        if not (self.clients() or self.callers):
             self._quiet_since = monotonic()
-            self.loop.later(self._linger, self._leave_if_alone)
+            self.loop.later(self.linger, self._leave_if_alone)
+
+    def _clear_away(self) -> None:
+        """Let go of pools that nobody has been connected to for as long as the broker lingers."""
+        for house in [each for each in self.houses.values() if each.is_forsaken(self.linger)]:
+            self._let_go(house)
+        self.loop.later(max(CLEARING, self.linger), self._clear_away)
+
+    def _let_go(self, house: House) -> None:
+        logger.info("%s: nobody needs pool %s any more", house.lender.name, house.id)
+        del self.houses[house.id]
+        self._by_login = {k: each for k, each in self._by_login.items() if each is not house}
+        house.close()
 
     def _leave_if_alone(self) -> None:
-        if not self.clients() and monotonic() - self._quiet_since >= self._linger:
-            logger.info("nobody has needed the broker for %g s: it leaves", self._linger)
+        alone = not (self.clients() or self.callers)
+        if alone and monotonic() - self._quiet_since >= self.linger:
+            logger.info("nobody has needed the broker for %g s: it leaves", self.linger)
             self.loop.stop()
 
     def close(self) -> None:
         """End the server connections that nobody uses, and let go of the others."""
         self.loop.unwatch(self._listener)
         self._listener.close()
-        self._place.control.unlink(missing_ok=True)
         for house in self.houses.values():
             house.close()
         self._executor.shutdown(wait=False, cancel_futures=True)
@@ -150,6 +177,9 @@ class Broker:
         elif want == "stop":
             answer({"ok": True})
             self.loop.stop()
+        elif want == "close":
+            self._close_unused(request)
+            answer({"ok": True})
         elif want in ("drain", "pause", "resume"):
             self._command(want, request, answer)
         else:
@@ -165,10 +195,24 @@ class Broker:
             getattr(house.lender, want)()
         answer({"ok": True, "pools": [each.id for each in houses]})
 
+    def _close_unused(self, request: dict[str, Any]) -> None:
+        """Close a pool that somebody is done with, unless others are connected."""
+        house = self.houses.get(request.get("pool", ""))
+        if house is not None and not house.links:
+            self._let_go(house)
+
     def _pool_wanted(self, request: dict[str, Any], answer: Callable[..., object]) -> None:
         try:
             house = self._house(request)
-        except (ValueError, TypeError, KeyError, OSError, ImportError) as error:
+        except ImportError as error:
+            answer(
+                _failure(
+                    f"the broker runs in {sys.executable}, where {error}: install that there, or "
+                    "give this project a broker of its own: another directory (option broker_dir)"
+                )
+            )
+            return
+        except (ValueError, TypeError, KeyError, OSError, NotShareable) as error:
             answer(_failure(str(error) or repr(error), type(error).__name__))
             return
 
@@ -203,6 +247,8 @@ class Broker:
         generation = Generation(path, options.max_size)
         lender = Lender(driver, options, generation, self.loop, self._executor)
         house = self.houses[name] = House(name, path, lender, self, kind)
+        house.database = login.get("dbname") or login.get("database") or ""
+        house.user = login.get("user") or ""
         logger.info("%s: pool %s, of up to %d connections", lender.name, name, options.max_size)
         return house
 
@@ -223,6 +269,7 @@ class Caller:
         self._socket = connection
         self._broker = broker
         self._lines = Lines(LIMIT)
+        broker.callers += 1
         connection.setblocking(False)
         broker.loop.watch(connection, self._read)
 
@@ -256,8 +303,12 @@ class Caller:
             self._close()
 
     def _close(self) -> None:
+        if self._socket.fileno() < 0:
+            return
         self._broker.loop.unwatch(self._socket)
         self._socket.close()
+        self._broker.callers -= 1
+        self._broker.somebody_left()
 
 
 def _failure(text: str, name: str = "PoolError") -> dict[str, Any]:
@@ -304,12 +355,14 @@ def serve(listener: socket.socket, place: Place, linger: float) -> None:
     """Serve until SIGTERM, SIGINT, a command, or `linger` seconds after the last client."""
     for name in [each for each in os.environ if each.startswith(("PG", "MYSQL_"))]:
         del os.environ[name]  # how to log in is the processes' to say, whoever starts the broker
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    broker = Broker(listener, place, linger)
+    with contextlib.suppress(ValueError, OSError):  # macOS may have another limit yet
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    loop = Loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: broker.loop.post(broker.loop.stop))
+        signal.signal(number, lambda *_: loop.post(loop.stop))
+    broker = Broker(listener, place, linger, loop)
     try:
-        broker.loop.run()
+        loop.run()
     finally:
         broker.close()

@@ -117,6 +117,13 @@ class Lender:
             self._reclaim(had, broken=broken)
         self.match()
 
+    def give_back(self, borrower: Borrower) -> None:
+        """Put a connection back into the pool that was used within the broker, and is idle now."""
+        had = self._lent.get(borrower)
+        if had is not None and not had.barred:
+            self._give_to_pool(had)
+        self.forget(borrower)
+
     def free(self, borrower: Borrower) -> None:
         """Hear that a borrower's connection is idle, while somebody waits or it is wanted."""
         had = self._lent.get(borrower)
@@ -398,6 +405,7 @@ class Lender:
         self.supply.close()
         for slot in self.slots():
             self.supply.pool.leave(slot.connection)
+        self.generation.close(in_use=bool(self.slots()))
 
     # ---------------------------------------------------------------- to be seen
 

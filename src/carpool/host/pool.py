@@ -400,13 +400,17 @@ class HostPool(Generic[C]):
 
     def _bury(self, shell: Shell[C], kind: bytes) -> None:
         """Let go of a shell that is one's own; its connection goes back, or is closed."""
-        self._watcher.forget(shell)
+        self._forget(shell)
         shell.give_up(kind)
         shell.disown()
 
+    def _forget(self, shell: Shell[C]) -> None:
+        self._watcher.forget(shell)
+        self._count(uses=shell.uses, used=shell.used)
+
     def _end(self, shell: Shell[C]) -> None:
         """Close a shell's server connection here, as there is no broker any more."""
-        self._watcher.forget(shell)
+        self._forget(shell)
         shell.end(PATIENCE)
 
     def _lost(self, shell: Shell[C]) -> None:
@@ -474,7 +478,12 @@ class HostPool(Generic[C]):
         self.release(self.acquire(timeout))
 
     def close(self, timeout: float = 5.0) -> None:
-        """Close this process' part for good: leased connections go as they come back."""
+        """Close this process' part for good: leased connections go as they come back.
+
+        Where no other process has a part, the server connections are closed as well. Returns when
+        the work under way is done, at most after about `timeout` seconds; with 0, at once, and the
+        broker keeps the connections for a while. May be called again.
+        """
         self._closed = True
         self._give_all_back()
         for shell in self._asking.copy():
@@ -482,6 +491,10 @@ class HostPool(Generic[C]):
         if timeout:
             self._crew.finish(timeout)
         self._watcher.stop(timeout)
+        former, self._home = self._home, None
+        if timeout and former is not None:
+            with suppress(OSError, ValueError):  # there is no broker any more
+                home.command(self.options, "close", former)
 
     def _give_all_back(self) -> None:
         while True:
@@ -489,7 +502,7 @@ class HostPool(Generic[C]):
                 shell = self._idle.pop()
             except IndexError:
                 return
-            self._watcher.forget(shell)
+            self._forget(shell)
             shell.close()
 
     def _sweep(self) -> float | None:
@@ -502,8 +515,11 @@ class HostPool(Generic[C]):
                 self._count(leaks=1)
         return patience / 2
 
-    def count_pin(self, reason: str) -> bool:
-        """Count a lease that outlasts its statement; tells whether it is the first of its kind."""
+    def count_pin(self, reason: str, connection: C | None = None) -> bool:
+        """See `Pool.count_pin`; the broker's status shows which connections these are."""
+        shell = self._leased.get(id(connection))
+        if shell is not None:
+            shell.pin()
         with self._counting:
             self._pinned[reason] += 1
             return self._pinned[reason] == 1
@@ -513,17 +529,25 @@ class HostPool(Generic[C]):
             self._counts.update(counts)
 
     def get_stats(self) -> dict[str, int]:
-        """Tell what this process has done, under psycopg_pool's keys; times in milliseconds."""
+        """Tell what this process has done, under psycopg_pool's keys; times in milliseconds.
+
+        What is about server connections is the broker's: `carpool broker status` tells that.
+        """
         with self._counting:
             counts, pinned = Counter(self._counts), Counter(self._pinned)
+        for shell in self._watcher.shells():
+            counts.update(uses=shell.uses, used=shell.used)
         now = self.snapshot()
-        keys = ("requests_errors", "requests_queued", "returns_bad", "resets", "leaks")
+        keys = ("requests_errors", "returns_bad", "resets", "leaks", "closed_lost")
         return {
             "pool_min": self.options.min_size,
             "pool_max": self.options.max_size,
             "pool_size": now.size,
-            "pool_available": now.idle,
+            "pool_available": now.idle + now.resetting,
             "requests_waiting": now.waiting,
+            "usage_ms": counts["used"] // 1_000_000,
+            "requests_num": counts["uses"] + counts["requests_errors"],
+            "requests_queued": counts["requests_queued"],
             "requests_wait_ms": counts["requests_wait_us"] // 1000,
             **{key: counts[key] for key in keys},
             "pins": pinned.total(),

@@ -61,7 +61,10 @@ class Shell(Generic[C]):
         self._lock = self._tether = -1
         self._lease = NONE
         self._held = False  # its lock, by us
+        self._pinned = False
         self.spent = False  # its connection object has closed itself
+        self.uses = self.used = 0  # leases, and nanoseconds for which they were held
+        self._taken = 0  # when the present one began
         self._inode = 0  # of what has been put under the descriptor
         self.slot = 0
         self._line = table.line(0)
@@ -91,6 +94,8 @@ class Shell(Generic[C]):
                 self.say(frames.IDLE)
             return False
         self._held = True
+        self.uses += 1
+        self._taken = table.clock()
         words[owner + table.USE] = table.USED
         words[owner + table.LEASES] += 1
         return not self._poll(0) or self.is_fit()
@@ -116,6 +121,7 @@ class Shell(Generic[C]):
             if descriptor == self.descriptor:
                 if self._driver.look(self.connection):  # type: ignore[arg-type] # it has one
                     continue
+                self.uses -= 1  # nobody has had it
                 self.give_up(frames.BROKEN)
                 return False
             if events & ENDED:
@@ -199,6 +205,8 @@ class Shell(Generic[C]):
         self._let_go()  # of what belonged to the one that lay there
         _, self._lock, self._tether = descriptors
         self._lease, self.slot, self._held = lease, slot, True
+        self.uses += 1
+        self._taken = table.clock()
         self._line = line = table.line(slot)
         self._words[line + table.USE] = table.USED
         self._words[line + table.LEASES] += 1
@@ -222,12 +230,21 @@ class Shell(Generic[C]):
         """End the lease of a connection that is clean and idle."""
         words, line = self._words, self._line
         self._held = False
+        if self._pinned:
+            self._pinned = False
+            words[line + table.PINNED] = 0
         words[line + table.USE] = table.IDLE
-        words[line + table.RELEASED] = table.clock()
+        words[line + table.RELEASED] = now = table.clock()
+        self.used += now - self._taken
         fcntl.flock(self._lock, _UNLOCK)
         # Only now: who waits has said so first, and tried the locks then.
         if words[line + table.WANTED] or (words[table.WAITING] and self._is_over()):
             self.say(frames.IDLE)
+
+    def pin(self) -> None:
+        """Show that the lease outlasts its statement, until it is given back."""
+        self._pinned = True
+        self._words[self._line + table.PINNED] = 1
 
     def leave_traces(self) -> None:
         """Note that the session has been set up in a way that others must not meet."""
@@ -251,6 +268,7 @@ class Shell(Generic[C]):
         """
         if self._held:
             self._held = False
+            self.used += table.clock() - self._taken
             if kind == frames.BACK:
                 self._words[self._line + table.USE] = table.IDLE
             fcntl.flock(self._lock, _UNLOCK)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from carpool import __version__
 from carpool.host import table
+from carpool.host.visitor import Visit
 
 if TYPE_CHECKING:
     from carpool.host.broker import Broker, House
@@ -24,6 +25,7 @@ def status(broker: Broker) -> dict[str, Any]:
             "pid": os.getpid(),
             "version": __version__,
             "uptime": monotonic() - broker.began,
+            "linger": broker.linger,
             "clients": broker.clients(),
         },
         "pools": [_pool(each) for each in broker.houses.values()],
@@ -41,12 +43,14 @@ def _pool(house: House) -> dict[str, Any]:
         "name": lender.name,
         "kind": house.kind,
         "path": str(house.path),
+        "database": house.database,
+        "user": house.user,
         "max_size": lender.options.max_size,
         "min_size": lender.options.min_size,
         "idle": inner.idle + len(slots) - len(used),
         "leased": len(used),
         "pinned": sum(bool(each.get(table.PINNED)) for each in used),
-        "relayed": len(used) if lender.driver.relayed else 0,
+        "relayed": sum(lender.driver.relayed or isinstance(each.borrower, Visit) for each in used),
         "opening": inner.opening,
         "resetting": inner.resetting,
         "closing": inner.closing,

@@ -321,8 +321,11 @@ class Pool(Generic[C]):
         if self._leased:  # somebody has to be there for those whose borrowers die
             self._crew.submit(self._sweep)
 
-    def count_pin(self, reason: str) -> bool:
-        """Count a lease that outlasts its statement; tells whether it is the first of its kind."""
+    def count_pin(self, reason: str, connection: C | None = None) -> bool:  # noqa: ARG002 - it counts where processes share a pool
+        """Count a lease that outlasts its statement; tells whether it is the first of its kind.
+
+        `connection`: the leased one, if it has been acquired.
+        """
         return self._ledger.count_pin(reason)
 
     def get_stats(self) -> dict[str, int]:

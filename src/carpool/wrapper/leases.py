@@ -269,7 +269,7 @@ class ShortLeases(SessionMode):
         pool = self._lessor
         assert pool is not None
         self._pinned = reason
-        if pool.count_pin(reason):
+        if pool.count_pin(reason, self.connection):
             logger.info(
                 "%s: %s pins the connection until the request ends%s",
                 pool.name,
