@@ -2,7 +2,9 @@
 
 from contextlib import contextmanager
 
+from tests.host.brokers import own_place
 from tests.probing import report_of, start_program
+from tests.serving.shared import quit_broker
 from tests.serving.shown import shown_database
 
 HEAD = """
@@ -62,15 +64,18 @@ def all_at_once(name):
 
 
 @contextmanager
-def program(server, mode, path, text, *, size, limit):
+def program(server, mode, path, text, *, size, limit, share="process"):
     """Run a program after the head above, a warning being an error; yield its report, the server.
 
     `size` is the pool's `max_size`, `limit` how many sessions the server admits.
     """
-    with shown_database(server, limit) as shown:
-        params = {"database": shown.django(max_size=size, mode=mode), "early": False}
+    with own_place() as place, shown_database(server, limit) as shown:
+        database = shown.django(max_size=size, mode=mode, share=share)
+        params = {"database": database, "early": False}
         flags = ("-X", "dev", "-W", "error")
-        env = {"DJANGO_SETTINGS_MODULE": "tests.serving.settings"}
+        env = {"DJANGO_SETTINGS_MODULE": "tests.serving.settings", "CARPOOL_DIR": str(place.root)}
         started = start_program(path, HEAD.format(size=size) + text, params, *flags, **env)
         yield report_of(started), shown
+        if share == "host":
+            quit_broker(place)
         shown.wait_until_nobody_is_there()

@@ -18,7 +18,9 @@ import psutil
 
 from support import guard
 from support.servers.base import free_port
+from tests.host.brokers import own_place
 from tests.probing import ROOT, STUCK, eventually
+from tests.serving.shared import quit_broker
 from tests.serving.shown import shown_database
 
 # What no server may say, but for what a page does on purpose.
@@ -34,7 +36,8 @@ class Kind:
 
     `command` may name {port} and {folder}; each of `processes` serves `at_once` requests, or as
     many as there are; `max_size` is the pool's. `early`: a query comes before the fork. `spare`:
-    sessions that the server admits beyond those, while processes take turns.
+    sessions that the server admits beyond those, while processes take turns. `share`: whether each
+    process has a pool of its own, or the host has one, of `max_size` in all.
     """
 
     command: tuple[str, ...]
@@ -44,17 +47,22 @@ class Kind:
     early: bool = False
     spare: int = 0
     server: str = "postgres"
+    share: str = "process"
     environment: tuple[tuple[str, str], ...] = ()
     harmless: str = "(?!)"  # a pattern of what the server may say
 
     @property
     def slots(self):
         """How many requests can use the database at the same moment."""
+        if self.share == "host":
+            return min(self.processes * self.at_once, self.max_size - self.early)
         return self.processes * min(self.at_once, self.max_size)
 
     @property
     def limit(self):
         """How many sessions there may be at any moment, with the one from before the fork."""
+        if self.share == "host":
+            return self.max_size
         return self.processes * self.max_size + self.early + self.spare
 
 
@@ -66,8 +74,8 @@ def module(name, *arguments):
 class Program:
     """A server, or the like, under test. Whatever becomes of us, it ends; so do its children."""
 
-    def __init__(self, kind, shown, mode):
-        self.kind, self.shown, self.port = kind, shown, free_port()
+    def __init__(self, kind, shown, mode, place):
+        self.kind, self.shown, self.place, self.port = kind, shown, place, free_port()
         self.folder = Path(tempfile.mkdtemp(prefix="carpool-site-"))
         self.log = self.folder / "log"
         (self.folder / "watched.py").touch()
@@ -78,12 +86,13 @@ class Program:
             start_new_session=True,
         )
         given = {"folder": self.folder, "port": self.port}
-        database = shown.django(max_size=kind.max_size, mode=mode)
+        database = shown.django(max_size=kind.max_size, mode=mode, share=kind.share)
+        self.environment = self._environment({"database": database, "early": kind.early})
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [each.format(**given) for each in kind.command],
                 cwd=ROOT,
-                env=self._environment({"database": database, "early": kind.early}),
+                env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -94,6 +103,7 @@ class Program:
     def _environment(self, params):
         path = os.pathsep.join([str(ROOT), str(self.folder), os.environ.get("PYTHONPATH", "")])
         settings = {
+            "CARPOOL_DIR": str(self.place.root),
             "DJANGO_SETTINGS_MODULE": "tests.serving.settings",
             "FOLDER": str(self.folder),
             "PARAMS": json.dumps(params),
@@ -142,9 +152,13 @@ class Program:
     def check_sessions(self):
         """Check that no session is of two processes, and no process has more than `max_size`.
 
-        Returns the number of each process. A session of nobody is about to end.
+        Returns the number of each process. A session of nobody is about to end. Where the host
+        shares them, one may lie in several processes, only one of which may use it.
         """
         holders = self.holders()
+        if self.kind.share == "host":
+            assert len(holders) <= self.kind.max_size, holders
+            return Counter(pid for pids in holders.values() for pid in pids)
         assert all(len(each) <= 1 for each in holders.values()), holders
         counts = Counter(pid for pids in holders.values() for pid in pids)
         assert all(count <= self.kind.max_size for count in counts.values()), holders
@@ -161,6 +175,8 @@ class Program:
                 self.process.wait(STUCK)
             except subprocess.TimeoutExpired:
                 raise self.failure("does not stop") from None
+            if self.kind.share == "host":
+                quit_broker(self.place)
             self.shown.wait_until_nobody_is_there()
             output = re.sub(self.kind.harmless, "", ON_PURPOSE.sub("", self.output()))
             if complaint := COMPLAINT.search(output):
@@ -225,8 +241,8 @@ class Site(Program):
 @contextmanager
 def running(program, kind, mode, server):
     """Run a program of a class for the block, with a database of its own on a server."""
-    with shown_database(server, kind.limit) as shown:
-        started = program(kind, shown, mode)
+    with own_place() as place, shown_database(server, kind.limit) as shown:
+        started = program(kind, shown, mode, place)
         try:
             started.wait_until_ready()
             yield started

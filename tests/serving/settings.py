@@ -5,7 +5,8 @@ import os
 
 PARAMS = json.loads(os.environ["PARAMS"])
 DATABASES = {"default": PARAMS["database"]}
-if PARAMS["database"]["ENGINE"] == "carpool.mysql":
+pool = PARAMS["database"]["OPTIONS"]["pool"]
+if PARAMS["database"]["ENGINE"] == "carpool.mysql" and pool.get("share") != "host":
     import pymysql
 
     pymysql.install_as_MySQLdb()

@@ -36,15 +36,18 @@ KINDS = {"lazy-apps": ("--lazy-apps",), "forked": ()}
 HARMLESS = r"OSError: write error\n|.*WARNING: you are running uWSGI as root.*\n"
 
 
-@pytest.fixture(scope="module", params=KINDS.values(), ids=KINDS)
-def site(request, run_kind):
-    early = request.param != KINDS["lazy-apps"]
+def kind(name, **more):
+    """Return one of `KINDS`; skips the test where there is no uWSGI."""
     try:
-        command = (uwsgi(), *ARGUMENTS, *request.param)
+        command = (uwsgi(), *ARGUMENTS, *KINDS[name])
     except NotInstalled as missing:
         pytest.skip(str(missing))
-    kind = Kind(command, 2, max_size=2, processes=2, early=early, harmless=HARMLESS)
-    with run_kind(Site, kind) as site:
+    return Kind(command, 2, processes=2, early=name != "lazy-apps", harmless=HARMLESS, **more)
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def site(request, run_kind):
+    with run_kind(Site, kind(request.param, max_size=2)) as site:
         yield site
 
 
