@@ -18,13 +18,21 @@ def packet(sequence, body):
     return len(body).to_bytes(3, "little") + bytes([sequence]) + body
 
 
-def response(user=g.SHELL_USER, *, flags=FLAGS, extended=None, plugin=g.PLUGIN, password=b"p" * 20):
+def response(
+    user=g.SHELL_USER,
+    *,
+    flags=FLAGS,
+    extended=None,
+    plugin=g.PLUGIN,
+    password=b"p" * 20,
+    charset=45,
+):
     """A client's response to the greeting."""
     extended = FACTS.extended if extended is None else extended
     length = bytes([len(password)]) + password
     if not flags & (g.LENENC_AUTH | g.SECURE_CONNECTION):
         length = password + b"\0"
-    body = struct.pack("<IIB19xI", flags, 1 << 24, 45, extended)
+    body = struct.pack("<IIB19xI", flags, 1 << 24, charset, extended)
     body += user.encode() + b"\0" + length
     body += b"shop\0" if flags & g.CONNECT_WITH_DB else b""
     body += plugin + b"\0" if flags & g.PLUGIN_AUTH else b""
@@ -78,6 +86,14 @@ def test_who_would_not_understand_the_server_is_told_so(user, more):
     assert answer[3:14] == b"\x02\xff\x51\x04#HY000c"
     with pytest.raises(ValueError, match="over"):
         greeter.receive(b"")
+
+
+@pytest.mark.parametrize("charset", [45, 8])
+def test_another_charset_is_one_that_a_visitor_wants(charset):
+    greeter, _ = greeted(response("me", charset=charset))
+    names = ("character_set_client", "character_set_results", "collation_connection")
+    wanted = {} if charset == 45 else dict.fromkeys(names, "8")
+    assert greeter.outcome == Visitor("me", "shop", wanted)
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,7 @@ def greet(*pieces):
         (start_up("user", "joe"), WELCOME, Visitor("joe", "joe")),
         (start_up("user", "jos\xe9", "database", ""), WELCOME, Visitor("jos\xe9", "jos\xe9")),
         (start_up("user", "joe", "replication", "off"), WELCOME, Visitor("joe", "joe")),
+        (start_up("user", "joe", "a", "b"), WELCOME, Visitor("joe", "joe", {"a": "b"})),
         (TLS + GSS + VISITOR, b"NN" + WELCOME, Visitor("joe", "shop")),
         (GSS + cancel(), b"N", Cancel(NUMBER, SECRET)),
         (cancel(), b"", Cancel(NUMBER, SECRET)),
@@ -119,7 +120,7 @@ def test_the_longest_login():
     rest = MAX_PACKET - len(start_up("user", "joe", "x", "")) + 4
     longest = start_up("user", "joe", "x", "y" * rest)
     assert len(longest) == 4 + MAX_PACKET
-    assert greet(longest) == (WELCOME, Visitor("joe", "joe"), b"")
+    assert greet(longest) == (WELCOME, Visitor("joe", "joe", {"x": "y" * rest}), b"")
     assert greet(start_up("user", "joe", "x", "y" * (rest + 1))) == "refused"
 
 

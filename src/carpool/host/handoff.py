@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from carpool.driver import Driver
@@ -45,6 +45,7 @@ class Visitor:
 
     user: str
     database: str
+    settings: Mapping[str, str] = field(default_factory=dict)  # that it wants to begin with
 
 
 @dataclass(frozen=True, slots=True)

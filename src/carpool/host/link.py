@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from carpool.host import frames
 from carpool.host.control import peer
 from carpool.host.handoff import Cancel, Shell, Visitor
+from carpool.host.relaying import conversation
+from carpool.host.visitor import Visit
 
 if TYPE_CHECKING:
     from carpool.host.broker import House
@@ -57,7 +59,9 @@ class Guest:
             if not data:
                 self._close()
                 return
-            self._say(self._greeter.receive(data))
+            answer = self._greeter.receive(data)
+            if not isinstance(self._greeter.outcome, Visitor):
+                self._say(answer)
         except BlockingIOError:
             return
         except (OSError, ValueError) as error:
@@ -65,9 +69,9 @@ class Guest:
             self._close()
             return
         if self._greeter.outcome is not None:
-            self._become(self._greeter.outcome)
+            self._become(self._greeter.outcome, answer)
 
-    def _become(self, outcome: Shell | Visitor | Cancel) -> None:
+    def _become(self, outcome: Shell | Visitor | Cancel, answer: bytes) -> None:
         self._loop.unwatch(self._socket)
         if isinstance(outcome, Shell):
             link = Link(self._socket, self._house, self.number, self.secret)
@@ -76,7 +80,10 @@ class Guest:
         elif isinstance(outcome, Cancel):
             self._house.cancel(outcome, self._socket)
         else:
-            self._house.receive_visitor(self._socket, outcome, self)
+            talk = conversation(self._house.kind, outcome, answer)
+            visit = Visit(self._socket, self._house, self.number, self.secret, talk)
+            self._house.links[self.number] = visit
+            visit.begin(outcome, self._greeter.rest)
 
 
 class Link:

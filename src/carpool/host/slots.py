@@ -92,6 +92,13 @@ class Slot:
         self.lock, self._fresh = self._fresh, -1
         self.held = False
 
+    def stay(self) -> None:
+        """Note that it is used from within the broker, which keeps the lock: nothing is sent."""
+        os.close(self._fresh)
+        self._fresh = -1
+        self.put(table.USE, table.USED)
+        self.put(table.LEASES, self.get(table.LEASES) + 1)
+
     def not_sent(self) -> None:
         """Go back to where it was before `lend`."""
         os.close(self._fresh)

@@ -60,6 +60,8 @@ FRAMING: Final = DEPRECATE_EOF | OPTIONAL_METADATA | QUERY_ATTRIBUTES
 EXTENDED_FRAMING: Final = EXTENDED_METADATA | CACHE_METADATA
 
 AUTOCOMMIT: Final = 2  # of the status flags
+# What a server sets by the charset of a login.
+OF_THE_CHARSET: Final = ("character_set_client", "character_set_results", "collation_connection")
 ERROR: Final = 1105  # ER_UNKNOWN_ERROR: there is none for this
 _TEN: Final = re.compile(r"10\.\d+\.\d+-MariaDB", re.IGNORECASE)
 
@@ -96,7 +98,7 @@ class MySQLGreeter:
         status = AUTOCOMMIT if facts.autocommit else 0
         length = len(self._scramble) + 1
         fields = struct.pack("<HBHHB", low, facts.charset & 0xFF, status, high, length)
-        return _packet(
+        return as_packet(
             0,
             b"".join(
                 (
@@ -151,11 +153,11 @@ class MySQLGreeter:
         login = parse(packet)
         if reason := self._objection(login):
             self._refused = True
-            return _packet(self._sequence, _error(reason))
+            return as_packet(self._sequence, _error(reason))
         if login.plugin in (b"", PLUGIN):
             return self._accept(login)
         request = b"\xfe" + PLUGIN + b"\0" + self._scramble + b"\0"
-        answer = _packet(self._sequence, request)
+        answer = as_packet(self._sequence, request)
         self._login = login
         return answer
 
@@ -175,10 +177,15 @@ class MySQLGreeter:
 
     def _accept(self, login: Login) -> bytes:
         status = AUTOCOMMIT if self._facts.autocommit else 0
-        answer = _packet(self._sequence, b"\0\0\0" + struct.pack("<HH", status, 0))
-        shell = login.user == SHELL_USER
-        self.outcome = Shell() if shell else Visitor(login.user, login.database)
+        answer = as_packet(self._sequence, b"\0\0\0" + struct.pack("<HH", status, 0))
+        self.outcome = Shell() if login.user == SHELL_USER else self._visitor(login)
         return answer
+
+    def _visitor(self, login: Login) -> Visitor:
+        """Take the charset, which a login tells by its number, as a server would."""
+        alike = login.charset == self._facts.charset & 0xFF
+        settings = {} if alike else dict.fromkeys(OF_THE_CHARSET, str(login.charset))
+        return Visitor(login.user, login.database, settings)
 
 
 def offered(facts: Facts) -> int:
@@ -209,12 +216,13 @@ class Login:
     user: str
     database: str
     plugin: bytes
+    charset: int  # the number of a collation
 
 
 def parse(packet: bytes) -> Login:
     """Take a HandshakeResponse41 apart; raises ValueError for anything else."""
     try:
-        flags, extended = struct.unpack_from("<I24xI", packet)
+        flags, charset, extended = struct.unpack_from("<I4xB19xI", packet)
     except struct.error as error:
         raise ValueError("a login too short") from error
     if flags & SSL or not flags & PROTOCOL_41:
@@ -224,7 +232,7 @@ def parse(packet: bytes) -> Login:
     database, at = _text(packet, at) if flags & CONNECT_WITH_DB else (b"", at)
     plugin, at = _text(packet, at) if flags & PLUGIN_AUTH else (b"", at)
     extended = 0 if flags & LONG_PASSWORD else extended
-    return Login(flags, extended, user.decode(), database.decode(), plugin)
+    return Login(flags, extended, user.decode(), database.decode(), plugin, charset)
 
 
 def _text(packet: bytes, at: int) -> tuple[bytes, int]:
@@ -260,7 +268,12 @@ def length_of(packet: bytes, at: int) -> tuple[int, int]:
     return int.from_bytes(packet[start:end] if size else first, "little"), end
 
 
-def _packet(sequence: int, body: bytes) -> bytes:
+def as_packet(sequence: int, body: bytes) -> bytes:
+    r"""Write a packet.
+
+    >>> as_packet(1, b"OK")
+    b'\x02\x00\x00\x01OK'
+    """
     return len(body).to_bytes(3, "little") + bytes([sequence]) + body
 
 

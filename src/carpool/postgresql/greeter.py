@@ -191,4 +191,9 @@ def who_starts(parameters: dict[str, str]) -> Shell | Visitor:
         return Shell()
     if parameters.get("replication", "").lower() not in ("", "false", "off", "no", "0"):
         raise ValueError("replication needs a connection of its own, to the server itself")
-    return Visitor(user, parameters.get("database") or user)
+    settings = {
+        name: value
+        for name, value in parameters.items()
+        if name not in ("user", "database", "replication") and not name.startswith("_pq_.")
+    }
+    return Visitor(user, parameters.get("database") or user, settings)
