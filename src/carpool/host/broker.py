@@ -44,6 +44,7 @@ logger = logging.getLogger("carpool.host")
 SOCKETS = {"postgresql": places.POSTGRESQL_SOCKET, "mysql": places.MYSQL_SOCKET}
 LEAST_LINGER = 1.0  # seconds: who has asked for a pool needs a moment to connect to it
 CLEARING = 10.0  # seconds, at least, between two looks for pools that nobody needs
+FULL = 0.2  # seconds until somebody may be let in again, when there was no room
 _THREADS = 32  # at most that wait for servers, beside the pools' own
 
 
@@ -63,11 +64,10 @@ class House:
         self._numbers = broker.numbers
         self.socket_path = path / SOCKETS[kind]
         self._listener = listen(self.socket_path)
-        self.loop.watch(self._listener, self._accept)
+        Door(self._listener, self.loop, self._enter)
 
-    def _accept(self) -> None:
-        for connection in accepted(self._listener):
-            Guest(connection, self, next(self._numbers))
+    def _enter(self, connection: socket.socket) -> None:
+        Guest(connection, self, next(self._numbers))
 
     def cancel(self, wanted: Cancel, connection: socket.socket) -> None:
         """Cancel for who knows the secret; the client waits for its connection to be closed."""
@@ -115,7 +115,7 @@ class Broker:
         self._listener = listener
         self._quiet_since = monotonic()
         listener.setblocking(False)
-        self.loop.watch(listener, self._accept)
+        Door(listener, self.loop, self._enter)
         self.loop.later(self.linger, self._leave_if_alone)
         self.loop.later(max(CLEARING, self.linger), self._clear_away)
 
@@ -160,9 +160,8 @@ class Broker:
 
     # ------------------------------------------------------------------ control
 
-    def _accept(self) -> None:
-        for connection in accepted(self._listener):
-            Caller(connection, self)
+    def _enter(self, connection: socket.socket) -> None:
+        Caller(connection, self)
 
     def answer(self, request: dict[str, Any], answer: Callable[..., object]) -> None:
         """Do what is asked; `answer` is called once, with a message and descriptors to send."""
@@ -289,6 +288,8 @@ class Caller:
             self._broker.answer(message, self._answer)
 
     def _answer(self, message: dict[str, Any], descriptors: list[int] | None = None) -> None:
+        if self._socket.fileno() < 0:
+            return  # it did not wait for the answer
         try:
             line = encode(message, 1 << 24)
             self._socket.setblocking(True)
@@ -334,21 +335,34 @@ def listen(path: Path) -> socket.socket:
     return listener
 
 
-def accepted(listener: socket.socket) -> list[socket.socket]:
-    """Accept who waits; other users are turned away."""
-    found: list[socket.socket] = []
-    while True:
-        try:
-            connection, _ = listener.accept()
-        except (BlockingIOError, ConnectionAbortedError):
-            return found
-        except OSError as error:  # no descriptor is left: they wait
-            logger.warning("nobody can be let in: %s", error)
-            return found
-        if peer(connection)[1] == os.geteuid():
-            found.append(connection)
-        else:
-            connection.close()
+class Door:
+    """Lets in who connects; other users are turned away."""
+
+    def __init__(
+        self, listener: socket.socket, loop: Loop, enter: Callable[[socket.socket], object]
+    ) -> None:
+        self._listener, self._loop, self._enter = listener, loop, enter
+        self._open()
+
+    def _open(self) -> None:
+        if self._listener.fileno() >= 0:  # else it has been closed meanwhile
+            self._loop.watch(self._listener, self._accept)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return
+            except OSError as error:  # no descriptor is left: they wait, and this one sleeps
+                logger.warning("nobody can be let in: %s", error)
+                self._loop.unwatch(self._listener)
+                self._loop.later(FULL, self._open)
+                return
+            if peer(connection)[1] == os.geteuid():
+                self._enter(connection)
+            else:
+                connection.close()
 
 
 def serve(listener: socket.socket, place: Place, linger: float) -> None:

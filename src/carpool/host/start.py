@@ -45,6 +45,8 @@ KEPT = (
     "TZ",
     "USER",
 )
+# What a starter returns whose broker was ended by these, and one that was itself.
+ENDED = {code for number in (signal.SIGKILL, signal.SIGTERM) for code in (256 - number, -number)}
 _told: set[Path] = set()
 
 
@@ -109,7 +111,10 @@ def _connect(connection: socket.socket, place: Place, deadline: float) -> None:
 
 
 def _start(place: Place, linger: float, deadline: float) -> None:
-    """Start a broker; return once one listens, be it this or that of somebody faster."""
+    """Start a broker; return once one listens, be it this or that of somebody faster.
+
+    Also if somebody has ended it while it started: then there will be another.
+    """
     command = [python(), "-P", "-m", "carpool.host", f"--directory={place.root}"]
     try:
         with os.fdopen(open_log(place), "ab") as log:
@@ -118,7 +123,7 @@ def _start(place: Place, linger: float, deadline: float) -> None:
     except OSError as error:
         raise NoBroker(f"The broker cannot be started: {error}") from error
     code = _wait(starter, deadline)
-    if code == 0:
+    if code == 0 or (code in ENDED and time.monotonic() < deadline):
         return
     why = f"did not start (exit code {code})" if code else "has not started in time"
     raise NoBroker(
