@@ -63,7 +63,7 @@ class Supply:
     ) -> None:
         self.facts: Any = None  # what the newest login has told of the server
         self.errors = 0
-        self.last_error: BaseException | None = None
+        self._told: BaseException | None = None
         self.customer: Customer
         self._driver = driver
         self._options = options
@@ -111,6 +111,11 @@ class Supply:
             self._foreign = foreign
             self._resize()
         self._loop.later(AGAIN, self._watch_foreign)
+
+    @property
+    def last_error(self) -> BaseException | None:
+        """What the last login failed of, though the pool may be trying again; None: of nothing."""
+        return self.pool.snapshot().last_error or self._told
 
     def room(self, longest_wait: float) -> int:
         """Say how many connections more can be asked for; seconds."""
@@ -172,7 +177,7 @@ class Supply:
 
     def _tell(self, error: BaseException) -> None:
         self.errors += 1
-        self.last_error = error
+        self._told = error
         self._no_room_until = monotonic() + NO_ROOM
         self.customer.failed(error)
 
