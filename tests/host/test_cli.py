@@ -18,6 +18,7 @@ from carpool import __version__
 from carpool.host import cli, control, report, start, urls
 from carpool.host.places import Place
 from tests.host.brokers import own_place, pid_of, processes_of
+from tests.host.nursery import Failed
 from tests.probing import STUCK, eventually
 
 COMMANDS = ["status", "top", "drain", "pause", "resume", "stop", "restart"]
@@ -292,6 +293,15 @@ def test_pause_waits_for_what_is_lent_and_resume_goes_on(make_host):
     other.answer()
 
 
+def test_who_asks_a_paused_pool_in_vain_is_told_so(make_host):
+    host = make_host()
+    process = host.start()
+    process.do("with pool.connection() as c: run(c, 'SELECT 1')")
+    carpool(host.place, "pause").communicate(timeout=STUCK)
+    with pytest.raises(Failed, match="PAUSED .`carpool broker resume` ends that., size "):
+        process.do("pool.acquire(0.1)")
+
+
 def test_drain_replaces_the_connections(make_host):
     host = make_host()
     process = host.start()
@@ -348,6 +358,12 @@ def test_the_units_are_a_script_for_a_shell(capsys, tmp_path, place):
     assert f"ListenStream={place.control}\n" in (units / "carpool-broker.socket").read_text()
     service = (units / "carpool-broker.service").read_text()
     assert f'"{sys.executable}" -m carpool.host --foreground "--directory={place.root}"' in service
+
+
+def test_the_units_are_for_the_directory_of_the_environment(capsys, monkeypatch, place):
+    monkeypatch.setenv("CARPOOL_DIR", str(place.root))
+    assert cli.main(["broker", "systemd"]) == 0
+    assert f"ListenStream={place.control}\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command", [[], *([each] for each in cli.COMMANDS)])

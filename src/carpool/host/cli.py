@@ -288,7 +288,7 @@ def _restart(given: Namespace) -> int:
 
 
 def _systemd(given: Namespace) -> int:
-    say(systemd.instructions(given.directory))
+    say(systemd.instructions(given.directory or os.environ.get("CARPOOL_DIR")))
     return 0
 
 

@@ -419,8 +419,9 @@ class Lender:
         used = sum(each.get(table.USE) == table.USED for each in slots)
         idle = inner.idle + len(slots) - used
         last = " ".join(str(self.supply.last_error).split()) if self.supply.last_error else "none"
+        paused = "PAUSED (`carpool broker resume` ends that), " if self.paused else ""
         return (
-            f"size {inner.size} of {self.options.max_size} on this host, "
+            f"{paused}size {inner.size} of {self.options.max_size} on this host, "
             f"leased {used}, idle {idle}, waiting {len(self._queue)}; last connect error: {last}"
         )
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("carpool.host")
 _READ = selectors.EVENT_READ
+LONGEST = 3600.0  # seconds of one wait: the system counts no further than some weeks
 
 
 class Loop:
@@ -83,7 +84,9 @@ class Loop:
     def _pause(self) -> float | None:
         if self._posted:
             return 0.0
-        return max(0.0, self._timers[0][0] - monotonic()) if self._timers else None
+        if not self._timers:
+            return None
+        return min(max(0.0, self._timers[0][0] - monotonic()), LONGEST)
 
     def _hear(self) -> None:
         try:

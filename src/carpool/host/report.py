@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -83,8 +84,18 @@ def _processes(pool: Mapping[str, Any], rates: Rates | None) -> Iterator[str]:
             done = f"{rates.get((pool['id'], each['pid']), 0.0):,.1f}"
         yield _cut(
             f"{each['pid']:>10}{each['leased']:>8,}{each['biased']:>8,}{each['waiting']:>9,}"
-            f"{done:>12}  {each['command']}"
+            f"{done:>12}  {short(each['command'])}"
         )
+
+
+def short(command: str) -> str:
+    """Leave out where programs and other files lie.
+
+    >>> short("/srv/shop/bin/python /srv/shop/bin/gunicorn -b 0.0.0.0:8000 shop.wsgi")
+    'python gunicorn -b 0.0.0.0:8000 shop.wsgi'
+    """
+    words = command.split(" ")
+    return " ".join(os.path.basename(each) if each.startswith("/") else each for each in words)  # noqa: PTH119 - any words
 
 
 def _importance(process: Mapping[str, Any]) -> tuple[int, ...]:
