@@ -19,7 +19,7 @@ ALL    = dev databases servers unbounded \
 .DEFAULT_GOAL = help
 .NOTPARALLEL:
 .PHONY: help venv system-packages test lint pytest format test-matrix test-django test-django-quick \
-        demo demo-site bench-pool bench-sqlite-writers bench-async bench-streams constraints clean
+        demo demo-site bench-pool bench-sqlite-writers bench-async bench-host bench-streams constraints clean
 
 help: ## this list
 	@echo "make ..."
@@ -67,6 +67,10 @@ bench-sqlite-writers: ## writers of one SQLite file: stock Django, kept connecti
 bench-async: system-packages ## what a query costs in an async view: threads, native connections
 	$(BUILD) dev bench async
 	@$(BIN)/python -m benchmarks.async_queries $(ARGS)
+
+bench-host: system-packages ## many processes on few connections: share: host beside PgBouncer
+	$(BUILD) dev bench
+	@$(BIN)/python -m benchmarks.host $(ARGS)
 
 bench-streams: system-packages ## 1,000 streams of server-sent events on 10 connections
 	$(BUILD) dev servers
