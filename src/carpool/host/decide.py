@@ -4,6 +4,7 @@ from __future__ import annotations
 
 QUANTUM = 2_000_000  # nanoseconds for which a holder may take its connection again, whoever waits
 PAUSE = 200_000  # ... unless it leaves it idle for so long
+OPENING = 0.05  # seconds for which it is waited that another is opened, while there is room
 COLD = 1_000_000_000  # nanoseconds unused, after which one is taken away rather than another opened
 AT_HAND = 1 << 62  # the rank of a connection that need not be taken away from anybody
 LONGEST_LEASE = 30.0  # seconds, then the broker looks after the connection

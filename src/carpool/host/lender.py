@@ -175,7 +175,8 @@ class Lender:
 
     def _by_rank(self, borrower: Borrower, *, capped: bool) -> list[Slot]:
         """Return what may be taken away, the best first."""
-        now, room = table.clock(), not capped and self.supply.room(self._longest_wait()) > 0
+        now, waited = table.clock(), self._longest_wait()
+        room = not capped and waited < decide.OPENING and self.supply.room(waited) > 0
         found = []
         for owner, slot in self._lent.items():
             if slot.get(table.USE) == table.USED or slot.barred:
