@@ -298,7 +298,7 @@ def test_who_asks_a_paused_pool_in_vain_is_told_so(make_host):
     process = host.start()
     process.do("with pool.connection() as c: run(c, 'SELECT 1')")
     carpool(host.place, "pause").communicate(timeout=STUCK)
-    with pytest.raises(Failed, match="PAUSED .`carpool broker resume` ends that., size "):
+    with pytest.raises(Failed, match=r"PAUSED \(`carpool broker resume` ends that\), size "):
         process.do("pool.acquire(0.1)")
 
 
