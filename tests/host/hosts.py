@@ -39,7 +39,6 @@ class Host:
         } | options
         self.user = f"worker_{database.name}"
         self.processes = []
-        self._mark = database.mark()
         self.make_role()
 
     def params(self):
@@ -51,7 +50,7 @@ class Host:
         process = self.nursery.start()
         self.processes.append(process)
         given = (self.driver, self.params() | (params or {}), self.options | options)
-        process.do(f"pool = open_pool(*{given!r})")
+        process.do(f"pool = open_pool(*{given!r}); driver = pool.driver")
         return process
 
     def sessions(self, **where):
@@ -91,9 +90,13 @@ class Host:
 
     def kill_broker(self, how=signal.SIGKILL):
         """End the broker; returns when it is no more."""
-        pid = lock.holder(self.place)
+        pid = eventually(lambda: lock.holder(self.place))
         os.kill(pid, how)
         eventually(lambda: lock.holder(self.place) != pid)
+
+    def log(self):
+        """Return what the brokers have said."""
+        return log_of(self.place) if self.place.log.exists() else ""
 
     def descriptors(self):
         """Return what the broker has open, as a sorted list."""
@@ -110,14 +113,10 @@ class Host:
     def check(self):
         """See that the server has never been asked for more sessions than there may be."""
         assert self.refusals() == 0
-        if self.place.log.exists():
-            log = log_of(self.place)
-            assert "Traceback" not in log, log
+        assert "Traceback" not in self.log(), self.log()
 
     def close(self):
-        """End all processes; what the broker has to say is for who reads of a failure."""
-        said = log_of(self.place) if self.place.log.exists() else "no broker has been started"
-        sys.stdout.write(said)
+        """End all processes."""
         for each in self.processes:
             each.close()
 
@@ -138,9 +137,14 @@ class OnPostgreSQL(Host):
     leaves_traces = "SET statement_timeout = 59000"
 
     def make_role(self):
+        self._mark = self.database.mark()
         self.database.server.create_role(self.user, "secret")
-        self.database.query(f'ALTER ROLE "{self.user}" CONNECTION LIMIT {self.max_size}')
+        self.limit_to(self.max_size)
         self.database.query(f'ALTER DATABASE "{self.database.name}" OWNER TO "{self.user}"')
+
+    def limit_to(self, count):
+        self.limit = count
+        self.database.query(f'ALTER ROLE "{self.user}" CONNECTION LIMIT {count}')
 
     def params(self):
         return super().params() | {"autocommit": True, "prepare_threshold": None}
@@ -164,9 +168,11 @@ class OnMariaDB(Host):
     def make_role(self):
         self.database.server.create_role(self.user, "secret")
         # One more, as MySQL knows no other way to cancel than to log in once more.
-        self.database.query(
-            f"ALTER USER `{self.user}` WITH MAX_USER_CONNECTIONS {self.max_size + 1}"
-        )
+        self.limit_to(self.max_size + 1)
+
+    def limit_to(self, count):
+        self.limit = count
+        self.database.query(f"ALTER USER `{self.user}` WITH MAX_USER_CONNECTIONS {count}")
 
     def params(self):
         return super().params() | {"autocommit": True}
@@ -181,17 +187,20 @@ class OnMariaDB(Host):
         )
 
     def refusals(self):
-        log = log_of(self.place) if self.place.log.exists() else ""
-        return log.count("max_user_connections")
+        return self.log().count("max_user_connections")
 
 
 HOSTS = {"postgresql": ("postgres", OnPostgreSQL), "mysql": ("mariadb", OnMariaDB)}
 
 
 @contextmanager
-def host_on(kind, request, max_size, **options):
-    """Give a host whose database and broker are its own; `kind` is one of `HOSTS`."""
-    server, host_class = HOSTS[kind]
+def host_on(kind, request, max_size, server=None, **options):
+    """Give a host whose database and broker are its own.
+
+    `kind` is one of `HOSTS`, `server` the name of a fixture.
+    """
+    usual, host_class = HOSTS[kind]
+    server = server or usual
     nursery = request.getfixturevalue("nursery")
     with own_place() as place, fresh_database(request.getfixturevalue(server)) as database:
         host = host_class(nursery, place, database, max_size, **options)
@@ -199,4 +208,5 @@ def host_on(kind, request, max_size, **options):
             yield host
             host.check()
         finally:
+            sys.stdout.write(host.log())  # of a failure
             host.close()
