@@ -245,7 +245,11 @@ class Lender:
     def _forsake(self, slot: Slot) -> None:
         """Close a connection whose borrower has died with it in use, or has found it broken."""
         pid = slot.borrower.pid if slot.borrower else 0
-        logger.info("%s: process %d has left a connection in use, which is closed", self.name, pid)
+        logger.info(
+            "%s: closing a connection: process %d has died with it, or found it broken",
+            self.name,
+            pid,
+        )
         self.driver.forsake(slot.connection)
         self._drop(slot)
 
