@@ -146,6 +146,9 @@ class OnPostgreSQL(Host):
         self.limit = count
         self.database.query(f'ALTER ROLE "{self.user}" CONNECTION LIMIT {count}')
 
+    def set_password(self, password):
+        self.database.query(f"""ALTER ROLE "{self.user}" PASSWORD '{password}'""")
+
     def params(self):
         return super().params() | {"autocommit": True, "prepare_threshold": None}
 
@@ -173,6 +176,9 @@ class OnMariaDB(Host):
     def limit_to(self, count):
         self.limit = count
         self.database.query(f"ALTER USER `{self.user}` WITH MAX_USER_CONNECTIONS {count}")
+
+    def set_password(self, password):
+        self.database.query(f"ALTER USER `{self.user}` IDENTIFIED BY '{password}'")
 
     def params(self):
         return super().params() | {"autocommit": True}
