@@ -9,11 +9,15 @@ from copy import deepcopy
 import pytest
 from django.test import override_settings
 
-from carpool import Options, Pool
+from carpool import Options
 from carpool.options import MODES
+from carpool.registry import make
+from tests.conformance.host import broker_directory
 from tests.conformance.leases import connect
 from tests.conformance.registered import SUBJECTS, subject_class
 from tests.conformance.subject import ServerSubject
+
+__all__ = ["broker_directory"]
 
 
 def pytest_configure(config):
@@ -53,6 +57,7 @@ WANTED = {
     "lasting_subject": lambda subject: subject.engine,
     "django_server_subject": lambda subject: subject.engine and issubclass(subject, ServerSubject),
     "strict_subject": lambda subject: subject.refuses_stale_cursors,
+    "hooked_subject": lambda subject: subject.runs_hooks,
 }
 
 
@@ -66,6 +71,7 @@ def subject(request):
 server_subject = subject  # of each kind that has a server
 django_server_subject = subject  # of each kind that has an engine in this process, and a server
 strict_subject = subject  # of each kind whose driver sees its cursors
+hooked_subject = subject  # of each kind that runs code of the project's on new connections
 
 
 @pytest.fixture(scope="module")
@@ -95,11 +101,11 @@ def make_pool():
     """Call it with a subject and options for a pool; it is closed at the end."""
     made = []
 
-    def make(subject, **options):
-        made.append(Pool(subject.driver(), Options(**options)))
+    def make_for(subject, **options):
+        made.append(make(subject.driver(), Options(**{**subject.pool_options, **options})))
         return made[-1]
 
-    yield make
+    yield make_for
     for pool in made:
         pool.close()
 
@@ -121,7 +127,7 @@ def use(django_databases, mode):
     def use(subject, pool=True, aliases=("default",), **more):
         entry = {"ENGINE": subject.engine, **subject.django(), **more}
         if pool:
-            pool = {"mode": mode, **({} if pool is True else pool)}
+            pool = {"mode": mode, **subject.pool_options, **({} if pool is True else pool)}
         entry["OPTIONS"] = {**entry.get("OPTIONS", {}), "pool": pool}
         entries = {alias: deepcopy(entry) for alias in aliases}
         handlers.append(django_databases(**entries))

@@ -9,6 +9,8 @@ SUBJECTS = {
     "mysqlclient": "tests.mysql.subject:Mysqlclient",
     "pymysql": "tests.mysql.subject:PyMySQL",
     "sqlite3": "tests.sqlite3.subject:SQLite",
+    "psycopg-host": "tests.conformance.host:PsycopgOfTheHost",
+    "mysqlclient-host": "tests.conformance.host:MysqlclientOfTheHost",
 }
 
 

@@ -16,7 +16,7 @@ from tests.conformance.asking import value
 from tests.probing import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from carpool.driver import Driver
 
@@ -38,6 +38,8 @@ class Subject:
     leaks: ClassVar[dict[str, Leak]]
     refuses_stale_cursors: ClassVar[bool] = True
     attribute: ClassVar[tuple[str, Any]]  # of the module's connections, and a value to set it to
+    runs_hooks: ClassVar[bool] = True  # such as `configure`, where the connections are opened
+    pool_options: Mapping[str, Any] = {}  # that all its pools have; fit for JSON
 
     @classmethod
     @contextmanager

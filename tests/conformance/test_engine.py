@@ -191,12 +191,13 @@ def test_persistent_connections_are_refused(use, django_subject):
         use(django_subject, CONN_MAX_AGE=60)
 
 
-def test_changed_options_mean_another_pool(use, django_subject, mode):
+def test_changed_options_mean_another_pool(use, django_subject):
     default = use(django_subject, {"max_size": 1})
     value(default, "SELECT 1")
     default.close()
     first = default.pool
-    default.settings_dict["OPTIONS"]["pool"] = {"mode": mode, "max_size": 2}
+    options = default.settings_dict["OPTIONS"]
+    options["pool"] = options["pool"] | {"max_size": 2}
     value(default, "SELECT 1")
     assert default.pool is not first
     default.close()

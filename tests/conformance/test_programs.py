@@ -6,7 +6,8 @@ from tests.probing import finish, report_of, start_program
 
 HEAD = """
 import importlib, json, os, sys, threading
-from carpool import Options, Pool
+from carpool import Options
+from carpool.registry import make
 from tests.conformance.asking import run, value
 
 given = json.loads(os.environ["PARAMS"])
@@ -15,7 +16,8 @@ make_driver = getattr(importlib.import_module(module), name)
 
 
 def make_pool(**options):
-    return Pool(make_driver(**given["arguments"]), Options(**{"max_size": 4} | options))
+    options = given["options"] | {"max_size": 4} | options
+    return make(make_driver(**given["arguments"]), Options(**options))
 
 
 def query(pool, times):
@@ -37,7 +39,7 @@ def join(child):
 
 def start(tmp_path, subject, text, *flags):
     path, arguments = subject.recipe()
-    given = {"path": path, "arguments": arguments}
+    given = {"path": path, "arguments": arguments, "options": dict(subject.pool_options)}
     return start_program(tmp_path / "program.py", HEAD + text, given, *flags)
 
 

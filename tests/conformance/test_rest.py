@@ -70,10 +70,10 @@ def test_an_attribute_set_by_the_user_is_not(pool, subject):
         assert pool.driver.at_rest(connection)
 
 
-def test_attributes_that_configure_sets_are(make_pool, subject):
-    name, wanted = subject.attribute
+def test_attributes_that_configure_sets_are(make_pool, hooked_subject):
+    name, wanted = hooked_subject.attribute
     pool = make_pool(
-        subject, max_size=1, configure=lambda connection: setattr(connection, name, wanted)
+        hooked_subject, max_size=1, configure=lambda connection: setattr(connection, name, wanted)
     )
     with pool.connection() as connection:
         assert getattr(connection, name) == wanted
@@ -106,8 +106,10 @@ def test_a_cursor_of_the_connection_itself_is_told_of(pool, subject):
         assert not connection.session.by_hand
 
 
-def test_cursors_of_a_set_up_or_of_the_pool_are_not(make_pool, subject):
-    pool = make_pool(subject, max_size=1, configure=lambda connection: run(connection, "SELECT 1"))
+def test_cursors_of_a_set_up_or_of_the_pool_are_not(make_pool, hooked_subject):
+    pool = make_pool(
+        hooked_subject, max_size=1, configure=lambda connection: run(connection, "SELECT 1")
+    )
     for _ in range(2):
         with pool.connection() as connection:
             assert not connection.session.by_hand

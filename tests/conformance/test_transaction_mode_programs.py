@@ -148,7 +148,7 @@ def start(tmp_path, django_subject, mode):
             entry["TEST"] = {"NAME": str(tmp_path / "test.db")}
             entry["OPTIONS"] = {}
         entry["ENGINE"] = django_subject.engine
-        pool = {"mode": mode, "max_size": max_size}
+        pool = {"mode": mode, "max_size": max_size, **django_subject.pool_options}
         entry["OPTIONS"] = {**entry.get("OPTIONS", {}), "pool": pool}
         return start_program(tmp_path / "program.py", HEAD + text, entry, *flags)
 

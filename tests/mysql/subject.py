@@ -55,7 +55,7 @@ class Mysqlclient(ServerSubject):
 
     @classmethod
     def fresh(cls, request, **more):
-        if cls is Mysqlclient:
+        if cls.driver_path == Mysqlclient.driver_path:
             pytest.importorskip("MySQLdb", reason="mysqlclient is not installed")
         return super().fresh(request, **more)
 

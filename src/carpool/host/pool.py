@@ -126,9 +126,15 @@ class HostPool(Generic[C]):
                 if self._prepare(shell, deadline):
                     break
                 shell = None
-        except BaseException:
+        except BaseException as error:
             self._count(requests_errors=1)
-            raise
+            if self._ending:
+                fork.park()
+            if not isinstance(error, PoolTimeout):
+                raise
+            _, _, state = str(error).partition("; ")
+            told = f"no connection to {self.name} within {timeout:g} s; {state or error}"
+            raise PoolTimeout(told) from None
         self._count(requests_queued=1, requests_wait_us=int((monotonic() - start) * 1e6))
         return self._out(shell)
 
@@ -615,10 +621,11 @@ class HostPool(Generic[C]):
             connection = shell.ref() if shell.ref else None
             if connection is None:
                 continue
-            if not alone:
+            if alone and not self.driver.busy(connection):
+                self.discard(connection)
+            else:
                 never_end(connection)  # a destructor would complain
-            elif not self.driver.busy(connection):
-                self.driver.close(connection, HURRY)
+                shell.channel.detach()  # likewise
 
 
 class _Unfit(Exception):

@@ -359,6 +359,9 @@ def error_of(driver: Handoff[Any], name: str, args: list[Any]) -> Exception:
         return ChannelLost(*args)
     for home in (errors, driver.errors):
         found = getattr(home, name, None)
-        if isinstance(found, type) and issubclass(found, Exception):
+        if not isinstance(found, type) or not issubclass(found, Exception):
+            continue
+        # What carpool's has from Django is not meant: the database module's has the same name.
+        if home is not errors or found.__module__ == errors.__name__:
             return found(*args)
     return driver.errors.OperationalError(*args)  # type: ignore[no-any-return] # a module's

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import threading
 import time
 import weakref
 from typing import Protocol
@@ -60,6 +61,12 @@ def _in_parent() -> None:
 def _in_child() -> None:
     for pool in list(_pools):
         pool.after_fork_in_child()
+
+
+def park() -> None:
+    """Let a daemon thread wait for the process to end, of which nothing has told it."""
+    if threading.current_thread() is not threading.main_thread():
+        threading.Event().wait()
 
 
 def _at_exit() -> None:

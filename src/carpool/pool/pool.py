@@ -165,7 +165,7 @@ class Pool(Generic[C]):
         except BaseException:
             self._abandon(waiter)
             if self._ending:
-                _park()
+                fork.park()
             raise
 
     def _await(self, waiter: Waiter[C], timeout: float, deadline: float) -> Entry[C]:
@@ -390,9 +390,3 @@ class Pool(Generic[C]):
                 never_end(connection)  # a destructor would complain
             elif not self.driver.busy(connection):
                 self.driver.close(connection, HURRY)
-
-
-def _park() -> None:
-    """Let a daemon thread wait for the process to end, of which nothing has told it."""
-    if threading.current_thread() is not threading.main_thread():
-        threading.Event().wait()
