@@ -19,7 +19,7 @@ from carpool.driver import NeedsNewSession
 from carpool.errors import PoolClosed, PoolError, PoolTimeout
 from carpool.host import frames, home, table
 from carpool.host.handoff import NotShareable
-from carpool.host.shell import ChannelLost, Shell
+from carpool.host.shell import ChannelLost, NoAnswer, Shell
 from carpool.host.watcher import Watcher
 from carpool.pool import fork, leaks
 from carpool.pool.crew import Crew
@@ -71,7 +71,7 @@ class HostPool(Generic[C]):
         self._home: home.Home | None = None
         self._closed = False
         self._finding = threading.Lock()
-        self._counting = threading.Lock()  # guards the two below
+        self._counting = threading.RLock()  # guards the two below; reentrant for finalizers
         self._counts: Counter[str] = Counter()
         self._pinned: Counter[str] = Counter()
         self._crew = Crew(f"carpool {self.name}", self.options.num_workers, self._sweep)
@@ -172,6 +172,9 @@ class HostPool(Generic[C]):
             logger.info("%s: dropping a connection: %s", self.name, error.__cause__)
             self._bury(shell, frames.BROKEN)
             return False
+        except NoAnswer:
+            self._bury(shell, frames.BACK)
+            raise
         except PoolError:
             self._idle.append(shell)
             raise
@@ -184,7 +187,7 @@ class HostPool(Generic[C]):
         while not shell.holds() and not shell.take():
             if shell.orphaned:
                 raise ChannelLost
-            if shell.spent:
+            if shell.spent or shell.is_closed():
                 raise _Unfit from ConnectionError("closed by the server or the network while idle")
             self._ask(shell, deadline)
             shell.is_fit()  # else it holds none any more
@@ -228,7 +231,8 @@ class HostPool(Generic[C]):
                 raise
             return self._new_shell(deadline, attempts - 1)
         shell = Shell(connection, self.driver, found.words, self._set_up)
-        shell.ref = weakref.ref(connection, lambda _: self._died(shell))
+        key = shell.key  # not the shell: one that is lost shall end, and not be its own keeper
+        shell.ref = weakref.ref(connection, lambda _: self._died(key))
         self._watcher.watch(shell)
         return shell
 
@@ -429,9 +433,10 @@ class HostPool(Generic[C]):
                 self._end(shell)
                 return
 
-    def _died(self, shell: Shell[C]) -> None:
+    def _died(self, key: int) -> None:
         """Notice a connection that died with its borrower. Runs in a finalizer: takes no lock."""
-        if self._leased.pop(shell.key, None) is not None:
+        shell = self._leased.pop(key, None)
+        if shell is not None:
             self._crew.post(lambda: self._strike(shell))
             self._call_watcher()
 
@@ -596,8 +601,7 @@ class HostPool(Generic[C]):
             self._crew,
             self._watcher,
         )  # threads that are not here wait at its addresses
-        self._watcher.abandon()
-        shells = [*self._leased.values(), *self._idle, *self._resetting]
+        shells = {*self._watcher.abandon(), *self._leased.values(), *self._idle, *self._resetting}
         self._inherited = []
         for shell in shells:
             connection = shell.connection or (shell.ref() if shell.ref else None)

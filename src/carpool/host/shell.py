@@ -34,6 +34,10 @@ class ChannelLost(ConnectionError):
     """The broker has gone, or has closed this shell's channel."""
 
 
+class NoAnswer(errors.PoolTimeout):
+    """The broker has not answered in time: its answer may still come, so the channel is lost."""
+
+
 class Shell(Generic[C]):
     """A connection object, its channel to the broker, and the lease it had last.
 
@@ -129,6 +133,14 @@ class Shell(Generic[C]):
                 return False
         return True
 
+    def is_closed(self) -> bool:
+        """Tell whether somebody has closed the connection, whose number may be another file's."""
+        connection: Any = self.connection
+        try:
+            return self._driver.descriptor(connection) != self.descriptor
+        except self._driver.errors.Error:
+            return True
+
     def is_lost(self) -> bool:
         """Tell whether the broker has gone. Thread-safe."""
         poller = select.poll()  # of its own: the other may be at work
@@ -138,8 +150,9 @@ class Shell(Generic[C]):
     def request(self, timeout: float) -> None:
         """Ask the broker for a connection, and wait for it.
 
-        Raises `ChannelLost`, what the broker answers (`PoolTimeout` and its like, the database
-        module's errors), and OSError. After anything but an answer the channel is to be closed.
+        Raises `ChannelLost`, `NoAnswer`, what the broker answers (`PoolTimeout` and its like, the
+        database module's errors), and OSError. After anything but an answer the channel is to be
+        closed.
         """
         if self._held:
             self.give_up(frames.BACK)
@@ -148,7 +161,7 @@ class Shell(Generic[C]):
             self.channel.sendall(frames.request(frames.LEASE, int(timeout * 1000)))
             frame, descriptors = self._receive()
         except TimeoutError:
-            raise errors.PoolTimeout("the broker does not answer") from None
+            raise NoAnswer("the broker does not answer") from None
         except OSError as error:
             raise ChannelLost(str(error)) from None
         kind, number, server_id, lease = frames.answer(frame)
@@ -339,6 +352,14 @@ class Shell(Generic[C]):
                 return False
             self._held = True
         return self.is_own()
+
+    def __del__(self) -> None:
+        # An exception at an awkward moment, such as a signal's, takes one from whoever held it.
+        try:
+            self._let_go()
+            self.channel.close()
+        except Exception:  # noqa: BLE001, S110 - never made, or at the end of the interpreter
+            pass
 
     def disown(self) -> None:
         """Let go of everything without a word to anybody, as in a forked child."""

@@ -6,9 +6,11 @@ Else server connections would outlive it for as long as an idle process keeps a 
 from __future__ import annotations
 
 import contextlib
+import logging
 import select
 import socket
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from carpool.host.shell import ENDED, HUNG_UP
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from carpool.host.shell import Shell
+
+logger = logging.getLogger("carpool.pool")
 
 _LOOK, _CALL = b"\0", b"\1"  # what the thread is told: its shells have changed; see `call`
 
@@ -29,15 +33,16 @@ class Watcher:
 
     def __init__(self, lost: Callable[[Shell[Any]], object], called: Callable[[], object]) -> None:
         self._lost, self._called = lost, called
-        self._lock = threading.Lock()  # guards those below
-        self._shells: dict[int, Shell[Any]] = {}  # by their channels' descriptors
+        self._lock = threading.RLock()  # guards those below; reentrant for finalizers
+        # By their channels' descriptors. Weak: who is lost with an exception shall be no more.
+        self._shells: dict[int, weakref.ref[Shell[Any]]] = {}
         self._thread: threading.Thread | None = None
         self._ends: tuple[socket.socket, ...] = ()  # the thread's ear, and what is heard there
 
     def watch(self, shell: Shell[Any]) -> None:
         """Watch a new shell."""
         with self._lock:
-            self._shells[shell.channel.fileno()] = shell
+            self._shells[shell.channel.fileno()] = weakref.ref(shell)
             self._see_to_it()
         self._say(_LOOK)
 
@@ -50,7 +55,11 @@ class Watcher:
     def shells(self) -> list[Shell[Any]]:
         """Return those that are being watched."""
         with self._lock:
-            return list(self._shells.values())
+            return self._living()
+
+    def _living(self) -> list[Shell[Any]]:
+        found = (each() for each in list(self._shells.values()))
+        return [each for each in found if each is not None]
 
     def call(self) -> None:
         """Have `called` called in the thread, if there is one. Takes no lock: for finalizers."""
@@ -69,8 +78,15 @@ class Watcher:
         with self._lock:
             self._see_to_it()
 
-    def abandon(self) -> None:
-        """Let go of everything, in a forked child, where the thread does not exist."""
+    def abandon(self) -> list[Shell[Any]]:
+        """Let go of everything, in a forked child, where the thread does not exist.
+
+        Returns the shells. Takes no lock: a thread that is not here may have it.
+        """
+        self._close_ends()
+        return self._living()
+
+    def _close_ends(self) -> None:
         for end in self._ends:
             end.close()
 
@@ -83,7 +99,7 @@ class Watcher:
             try:
                 thread.start()
             except RuntimeError:  # no more threads: at shutdown, or at a limit of the system
-                self.abandon()
+                self._close_ends()
             else:
                 self._thread = thread
 
@@ -110,15 +126,23 @@ class Watcher:
                 return None
             poller = select.poll()
             poller.register(ear.fileno(), select.POLLIN)
-            for descriptor in self._shells:
+            for descriptor in list(self._shells):
                 poller.register(descriptor, HUNG_UP)  # the answers are none of its business
             return poller
 
     def _look_at(self, descriptor: int, events: int) -> None:
         with self._lock:
-            shell = self._shells.get(descriptor)
+            known = self._shells.get(descriptor)
+            shell = known() if known is not None else None
             # One that was forgotten meanwhile may have left its number to another.
-            if not events & ENDED or shell is None or not shell.is_lost():
+            if shell is not None and not (events & ENDED and shell.is_lost()):
                 return
-            del self._shells[descriptor]
-        self._lost(shell)
+            self._shells.pop(descriptor, None)
+        if shell is not None:
+            self._tell(shell)
+
+    def _tell(self, shell: Shell[Any]) -> None:
+        try:
+            self._lost(shell)
+        except Exception:  # the others are still to be watched
+            logger.exception("the end of a connection to the broker was not dealt with")

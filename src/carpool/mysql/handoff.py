@@ -124,7 +124,9 @@ class HandingOff(Driver):
         return shell
 
     def descriptor(self, connection: Any) -> int:
-        """See `Handoff`."""
+        """See `Handoff`. Raises MySQLdb.InterfaceError if the connection is closed."""
+        if connection.session.lost:
+            raise MySQLdb.InterfaceError(0, "the connection is closed")
         return int(connection.session.descriptor)
 
     def installed(self, connection: Any, server_id: int) -> None:
