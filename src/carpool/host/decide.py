@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-QUANTUM = 2_000_000  # nanoseconds for which a holder may take its connection again, whoever waits
+QUANTUM = 20_000_000  # nanoseconds for which a holder may take its connection again, whoever waits
 PAUSE = 200_000  # ... unless it leaves it idle for so long
 OPENING = 0.05  # seconds for which it is waited that another is opened, while there is room
 COLD = 1_000_000_000  # nanoseconds unused, after which one is taken away rather than another opened
