@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import socket
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -52,16 +53,18 @@ class Farewell:
     def wait(self, timeout: float) -> bool:
         """Wait `timeout` seconds at most; tell whether the server has hung up. Once."""
         descriptor, self._descriptor = self._descriptor, -1
+        deadline = monotonic() + timeout
         with socket.socket(fileno=descriptor) as other_end:
-            other_end.settimeout(timeout)
-            try:
-                while other_end.recv(65536):
-                    pass
-            except TimeoutError:
-                return False
-            except OSError:  # reset: hung up as well
-                pass
-        return True
+            while wait_readable(descriptor, timeout):
+                try:
+                    if not other_end.recv(65536):
+                        return True
+                except OSError:  # reset: hung up as well
+                    return True
+                timeout = deadline - monotonic()
+                if timeout <= 0:  # a server in the middle of a long answer may go on and on
+                    return False
+        return False
 
 
 def abandon(descriptor: int) -> None:
