@@ -175,14 +175,18 @@ class Program:
                 self.process.wait(STUCK)
             except subprocess.TimeoutExpired:
                 raise self.failure("does not stop") from None
-            if self.kind.share == "host":
-                quit_broker(self.place)
-            self.shown.wait_until_nobody_is_there()
+            self.wait_until_nobody_is_there()
             output = re.sub(self.kind.harmless, "", ON_PURPOSE.sub("", self.output()))
             if complaint := COMPLAINT.search(output):
                 raise AssertionError(f"{self.kind.command} says\n{output[complaint.start() :]}")
         finally:
             self._clean()
+
+    def wait_until_nobody_is_there(self):
+        """Wait until its sessions have ended, with the broker if there is one."""
+        if self.kind.share == "host":
+            quit_broker(self.place)
+        self.shown.wait_until_nobody_is_there()
 
     def _clean(self):
         guard.kill_tree(self.process.pid)

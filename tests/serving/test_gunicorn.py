@@ -19,10 +19,10 @@ def gunicorn(*arguments):
 
 
 # gunicorn leaves its listening sockets and the files of its workers' heartbeats to the collector.
+# The two lines of one complaint may have those of another process between them.
 UNCLOSED = (
-    r"Exception ignored in: "
+    r"(Exception ignored in:|ResourceWarning: unclosed( file)?) "
     r"(<socket\.socket [^>]*laddr=\('127\.0\.0\.1', \d+\)>|<_io\.FileIO [^>]*>)\n"
-    r"ResourceWarning: unclosed .*\n"
 )
 
 
