@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
 import os
 import shlex
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("carpool.host")
 
 PAUSE = 0.01  # seconds between two looks
+OTHERS = 2.0  # seconds for which somebody else's attempt to start a broker is waited for
 LOG_LIMIT = 1_000_000  # bytes; a longer log begins anew with the next start
 TOLD = 15  # lines of the log in an error
 # All else stays behind. A broker serves many projects: who starts it must make no difference to
@@ -57,11 +59,34 @@ def connect(place: Place, linger: float, patience: float) -> socket.socket:
     seconds at most, then raises `NoBroker`. Safe for threads, greenlets and processes that race:
     one broker comes of it.
     """
-    deadline = time.monotonic() + patience
+    begun = time.monotonic()
+    deadline = begun + patience
     while (connection := reach(place, deadline)) is None:
-        _tell_of_others(place)
-        _start(place, linger, deadline)
+        with _turn(place) as first:
+            if first or time.monotonic() > begun + OTHERS:
+                _tell_of_others(place)
+                _start(place, linger, deadline)
+            else:
+                time.sleep(PAUSE)
     return connection
+
+
+@contextlib.contextmanager
+def _turn(place: Place) -> Iterator[bool]:
+    """Tell whether nobody else is starting a broker, and keep others from it meanwhile.
+
+    One would come of it anyway; but where all workers of a host miss it at once, each would start
+    an interpreter in vain.
+    """
+    turn = os.open(place.folder / "start.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        yield False
+    else:
+        yield True
+    finally:
+        os.close(turn)
 
 
 def open_log(place: Place) -> int:
