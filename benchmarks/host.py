@@ -28,6 +28,7 @@ from benchmarks import machine
 from benchmarks.pgbouncer import PgBouncer
 from benchmarks.pool import usage
 from benchmarks.report import table
+from benchmarks.system_calls import of_a_query
 from carpool import Options, Pool
 from carpool.host.pool import HostPool
 from carpool.postgresql.driver import PsycopgDriver
@@ -130,7 +131,7 @@ Ways = dict[str, tuple[tuple[str, dict[str, Any]], dict[str, Any]]]
 def main() -> None:
     """Measure, show, and leave nothing behind."""
     arguments = parse()
-    progress = Progress(arguments.rounds * len(arguments.processes) + 2)
+    progress = Progress(arguments.rounds * len(arguments.processes) + 3)
     with ExitStack() as stack:
         server = stack.enter_context(PostgreSQL.start(max_connections=100))
         server.query("CREATE TABLE thing (id integer PRIMARY KEY, name text NOT NULL)")
@@ -150,10 +151,13 @@ def main() -> None:
         cycles = acquire_and_release(server, arguments.rounds)
         progress.step("from hand to hand")
         hands = from_hand_to_hand(server, arguments.rounds)
+        progress.step("system calls")
+        calls = {share: of_a_query(share, server.params) for share in ("process", "host")}
         samples = {count: run(ways, count, arguments, progress) for count in arguments.processes}
         cores = others.cores()
         progress.clear()
     show(samples, cycles, hands)
+    show_calls(calls)
     print(f"\n{arguments.rounds} rounds of {arguments.seconds:g} s for each.", usage(cores))
 
 
@@ -264,6 +268,16 @@ def show(
     print(f"{'more':15} {spread(more)}")
     print("\n== From hand to hand, microseconds until the other has it\n")
     print(f"{'share: host':15} {spread(hands, 0)}")
+
+
+def show_calls(calls: dict[str, dict[str, float] | None]) -> None:
+    """Print which system calls a query makes on a leased connection."""
+    print("\n== System calls of a query on a leased connection\n")
+    for share, counts in calls.items():
+        told = "not counted: strace is not installed"
+        if counts is not None:
+            told = ", ".join(f"{name} {count:g}" for name, count in counts.items())
+        print(f"{f'share: {share}':15} {told}")
 
 
 def spread(values: list[float], digits: int = 2) -> str:

@@ -44,11 +44,16 @@ def opened(params: dict[str, Any]) -> Callable[[int], None]:
     return work
 
 
-def pooled(params: dict[str, Any], **options: Any) -> Callable[[int], None]:
-    """Return a transaction on a pool's connection, given back after it."""
+def pool_of(params: dict[str, Any], **options: Any) -> Any:
+    """Return a pool, or this process' part in that of the host."""
     driver = PsycopgDriver(**params, autocommit=True, prepare_threshold=None)
     given = Options(**options)
-    pool: Any = HostPool(driver, given) if given.share == "host" else Pool(driver, given)
+    return HostPool(driver, given) if given.share == "host" else Pool(driver, given)
+
+
+def pooled(params: dict[str, Any], **options: Any) -> Callable[[int], None]:
+    """Return a transaction on a pool's connection, given back after it."""
+    pool = pool_of(params, **options)
 
     def work(number: int) -> None:
         connection = pool.acquire()
