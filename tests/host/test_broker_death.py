@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from carpool.host import lock
 from tests.host.brokers import processes_of
 from tests.host.hosts import SOON
 from tests.host.nursery import Failed
@@ -83,7 +84,7 @@ ends = pytest.mark.parametrize("end", [kill, terminate, restart], ids=lambda end
 def test_no_request_fails_and_another_takes_over(make_host, end):
     host = make_host(3)
     with load(host, 5) as workers:
-        for _ in range(3):
+        for _ in range(2):
             old, sessions = host.broker.pid, host.ids()
             end(host)
             goes_on(workers)
@@ -151,7 +152,7 @@ def test_who_is_robbed_harms_nobody_at_the_end_of_a_broker(make_host):
 
 
 def test_what_one_that_stands_still_has_counts(make_host):
-    host = make_host(2, timeout=0.2)
+    host = make_host(2)
     stopped, first, second = (host.start() for _ in range(3))
     stopped.do(USE)
     (session,) = host.ids()
@@ -159,18 +160,18 @@ def test_what_one_that_stands_still_has_counts(make_host):
     host.kill_broker()
     first.do(ACQUIRE)
     with pytest.raises(Failed, match="PoolTimeout"):
-        second.do(ACQUIRE)
+        second.do("pool.acquire(0.3)")
     assert session in host.ids()
     stopped.thaw()
     nothing_is_left_of(host, {session})
-    second.do("c = pool.acquire(5)")
-    stopped.tell("c = pool.acquire(5)")
+    second.do(ACQUIRE)
+    stopped.tell(ACQUIRE)
     host.waiting(1)
     first.do(RELEASE)
     stopped.answer(SOON)
 
 
-def test_one_that_stands_still_and_was_robbed_counts_until_it_goes_on(make_host):
+def test_one_that_stands_still_and_was_robbed_holds_up_nobody_once_it_goes_on(make_host):
     host = make_host(1)
     stopped, other = host.start(), host.start()
     stopped.do(USE)
@@ -178,7 +179,7 @@ def test_one_that_stands_still_and_was_robbed_counts_until_it_goes_on(make_host)
     stopped.freeze()
     host.kill_broker()
     other.tell(USE)
-    host.waiting(1)
+    eventually(lambda: lock.holder(host.place))
     stopped.thaw()
     other.answer(SOON)
 
@@ -209,6 +210,20 @@ def test_one_killed_after_the_broker_leaves_nothing(make_host):
     host.waiting(1)
     victim.kill()
     other.answer(SOON)
+
+
+def test_one_that_had_nothing_at_its_death_is_not_taken_in_by_what_it_left(make_host):
+    host = make_host(1)
+    victim, other = host.start(), host.start()
+    victim.do(ACQUIRE)
+    victim.do("pool.discard(c); del c")  # it knows the broker, and has nobody to watch
+    host.kill_broker()
+    other.do(USE)
+    victim.do(ACQUIRE)
+    victim.do("run(c, 'BEGIN')")
+    victim.kill()
+    other.do(USE, SOON)
+    assert not host.working()
 
 
 # ------------------------------------------------------------- its start, its end
