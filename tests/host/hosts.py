@@ -65,8 +65,8 @@ class Host:
 
     @property
     def broker(self):
-        """The broker's process; psutil.NoSuchProcess or TypeError where there is none."""
-        return psutil.Process(lock.holder(self.place))
+        """The broker's process, once there is one."""
+        return psutil.Process(eventually(lambda: lock.holder(self.place)))
 
     def ask(self, want, **more):
         """Return the broker's answer to a command."""
