@@ -52,6 +52,25 @@ def test_the_session_is_used_again(postgresql, psql):
         assert {value(visitor, postgresql.session_id)} == postgresql.ids() == before
 
 
+def test_who_waits_for_it_finds_it_clean(postgresql, psql):
+    worker = postgresql.start()
+    with closing(psql.connect()) as visitor:
+        run(visitor, psql.sets)
+        worker.tell(f"with pool.connection() as c: say(value=value(c, {psql.look!r}))")
+        postgresql.waiting(1)
+    assert worker.answer() is False
+    worker.close()
+
+
+def test_a_dump_of_postgresql(postgresql, psql):
+    with closing(psql.connect()) as visitor:
+        run(visitor, "CREATE TABLE dumped AS SELECT 42 AS answer")
+    _, *_, url = psql.command()
+    program = postgresql.database.server._bin() / "pg_dump"
+    code, out, err = end_of(start([program, "--inserts", url]))
+    assert (code, "VALUES (42)" in out) == (0, True), err
+
+
 def test_a_session_left_in_a_transaction_is_not(postgresql, psql):
     before = postgresql.ids()
     assert end_of(start(psql.script("BEGIN")))[0] == 0
