@@ -277,6 +277,43 @@ def test_the_modes_to_run_in_are_all_or_those_given(given, modes):
     assert command.parse_options(given.split()).mode == modes
 
 
+def test_what_can_be_shared_is_run_with_a_pool_of_the_host_too(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(environment, "CACHE", tmp_path)
+    monkeypatch.setattr(command, "Suite", Recorded)
+    monkeypatch.setattr(Recorded, "asked", [])
+    runs = (plan.Run("one", ("basic",)), plan.Run("other", ("basic",), pymysql=True))
+    database = replace(DATABASES["sqlite"], quick=runs, shareable=True)
+    options = command.parse_options(["--database", "sqlite", "--quick"])
+    command.conclude(command.compare(database, tmp_path, options))
+    pools = {name: [] for name in ("one", "other")}
+    for name, _, pool in Recorded.asked:
+        pools[name].append(pool)
+    in_process = [None, None, {"mode": "transaction"}]  # stock Django's is the first
+    by_host = [{"share": "host"}, {"mode": "transaction", "share": "host"}]
+    assert pools == {"one": in_process + by_host, "other": in_process}
+    printed = capsys.readouterr().out
+    assert "tests with carpool.sqlite3 in session by host mode: 2 passed, 0 failed" in printed
+
+
+def test_what_cannot_be_shared_is_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(command, "Suite", Recorded)
+    options = command.parse_options(["--database", "sqlite", "--share", "host"])
+    assert command.compare(DATABASES["sqlite"], tmp_path, options) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "shares"),
+    [
+        ("", ["process"]),
+        ("--quick", ["process", "host"]),
+        ("--share host", ["host"]),
+        ("--quick --database sqlite --engine some.engine", ["process"]),
+    ],
+)
+def test_who_shares_the_pool_is_as_given_and_all_of_them_when_quick(given, shares):
+    assert command.parse_options(given.split()).share == shares
+
+
 def test_a_difference_may_be_accepted_in_one_mode_alone():
     database = replace(
         DATABASES["sqlite"], accepted={"a": "why"}, accepted_in={"transaction": {"b": "so"}}

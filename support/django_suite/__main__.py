@@ -1,6 +1,7 @@
 """`python -m support.django_suite`: run Django's tests with both engines and compare.
 
-Stock Django runs once, or not again if nothing has changed since, and carpool once in each mode.
+Stock Django runs once, or not again if nothing has changed since, and carpool once in each mode;
+with --quick also with its pool shared by the host, where the database can be.
 
 Exit status: 1 when a test is worse with carpool's engine than with stock Django's, 2 when a
 database could not be tried at all.
@@ -19,8 +20,8 @@ from support.django_suite import environment, report
 from support.django_suite.comparison import judge
 from support.django_suite.databases import DATABASES
 from support.django_suite.environment import SuiteError
-from support.django_suite.plan import MODES
-from support.django_suite.suite import Suite
+from support.django_suite.plan import MODES, SHARES
+from support.django_suite.suite import Suite, named
 from support.servers import ServerError
 
 if TYPE_CHECKING:
@@ -67,14 +68,23 @@ def compare(database: Database, folder: Path, options: argparse.Namespace) -> li
     engine = options.engine or database.engine
     try:
         with database.home() as home:
-            suite = Suite(database, home, folder, engine)
             runs = database.runs(options.quick, tuple(options.labels), options.parallel)
+            suites = {
+                share: Suite(database, home, folder, engine, share=share)
+                for share in options.share
+                if database.shared_runs(share, runs)
+            }
             return [
                 Result(
-                    f"{engine} in {mode} mode",
+                    f"{engine} in {named(mode, share)} mode",
                     database.differences(mode),
-                    [suite.compare(run, mode) for run in runs if mode in run.modes],
+                    [
+                        suite.compare(run, mode)
+                        for run in database.shared_runs(share, runs)
+                        if mode in run.modes
+                    ],
                 )
+                for share, suite in suites.items()
                 for mode in options.mode
             ]
     except (ServerError, SuiteError) as error:
@@ -112,6 +122,9 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--mode", nargs="+", choices=MODES, help="of the pool; default: all")
     parser.add_argument(
+        "--share", nargs="+", choices=SHARES, help="of the pool; default: all with --quick, process"
+    )
+    parser.add_argument(
         "--quick",
         action="store_true",
         help="the most telling tests only; without this, nearly all of them in every mode",
@@ -125,6 +138,8 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error("--engine is for one --database")
     if options.mode is None:  # another engine may know no other than its own
         options.mode = ["session"] if options.engine else list(MODES)
+    if options.share is None:
+        options.share = list(SHARES) if options.quick and not options.engine else ["process"]
     return options
 
 

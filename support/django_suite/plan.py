@@ -18,6 +18,9 @@ MODES: Mapping[str, Mapping[str, object]] = {
 """The modes of the pool, and the OPTIONS that choose them. In statement mode hardly a test of
 Django's could run: each `TestCase` is a transaction."""
 
+SHARES: Mapping[str, Mapping[str, object]] = {"process": {}, "host": {"share": "host"}}
+"""Who shares a pool, and the options of the pool that say so."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -30,6 +33,11 @@ class Run:
     settings: Mapping[str, object] = field(default_factory=dict)  # more for each of DATABASES
     pymysql: bool = False  # installed as MySQLdb, which is otherwise mysqlclient
     modes: tuple[str, ...] = tuple(MODES)  # of the pool, those that it is to be run in
+
+    @property
+    def is_shareable(self) -> bool:
+        """Tell whether the driver's connections can change hands."""
+        return not self.pymysql
 
     @property
     def keeps_databases(self) -> bool:
@@ -51,6 +59,7 @@ class Database:
     """Tests that stock Django passes and carpool is not meant to: the test's id, and the reason."""
     accepted_in: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """The same of one mode alone, by the mode."""
+    shareable: bool = False  # whether the processes of a host can share its connections
     left_out: Mapping[str, str] = field(default_factory=dict)
     """Tests that are of no use here with either engine: the test's id, and the reason."""
 
@@ -63,6 +72,12 @@ class Database:
         if labels:
             return (Run("chosen labels", labels, (f"--parallel={workers}",)),)
         return self.quick if quick else self.full
+
+    def shared_runs(self, share: str, runs: tuple[Run, ...]) -> tuple[Run, ...]:
+        """Return those of the runs that can be made with such a pool."""
+        if share == "process":
+            return runs
+        return tuple(run for run in runs if self.shareable and run.is_shareable)
 
 
 IN_PARTS = {

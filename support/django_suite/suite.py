@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from support.brokers import broker_directory
 from support.django_suite import environment, outcomes, plan, report
 from support.django_suite.comparison import Comparison
 from support.django_suite.environment import SuiteError
@@ -28,17 +29,22 @@ _DECISIVE = ("environment", "home", "recorder", "settings", "supervision")  # fo
 class Suite:
     """Makes runs with both engines; stock Django's outcomes are kept in the cache for later."""
 
-    def __init__(self, database: Database, home: Home, folder: Path, engine: str) -> None:
+    def __init__(
+        self, database: Database, home: Home, folder: Path, engine: str, *, share: str = "process"
+    ) -> None:
         self._database = database
         self._home = home
         self._folder = folder
         self._engine = engine
+        self._share = share
 
     def compare(self, run: Run, mode: str) -> Comparison:
         """Make one run with stock Django, unless that has been done, and one in a mode of ours."""
         stock = self._stock(run)
         ours = self._run(run, self._engine, mode)
-        comparison = Comparison(f"{self._database.name}, {run.name}, {mode}", stock, ours)
+        comparison = Comparison(
+            f"{self._database.name}, {run.name}, {named(mode, self._share)}", stock, ours
+        )
         print(*report.table(comparison, self._engine), "", sep="\n", flush=True)
         return comparison
 
@@ -63,15 +69,16 @@ class Suite:
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
     def _run(self, run: Run, engine: str, mode: str = "") -> Outcomes:
-        title = ", ".join(filter(None, (run.name, engine, mode)))
+        title = ", ".join(filter(None, (run.name, engine, mode and named(mode, self._share))))
         print(f"{title}: {' '.join(run.labels) or 'nearly all tests'}", flush=True)
         begun = time.monotonic()
         folder = self._folder / self._database.name / title.replace(", ", "-").replace(" ", "-")
         found: Outcomes = {}
         for number in range(run.times):
             entries = self._entries(run, engine, mode)
-            execution = self._execution(run, title, entries, folder / str(number))
-            found = outcomes.worst(found, execution.finish())
+            with broker_directory() as directory:
+                execution = self._execution(run, title, entries, folder / str(number), directory)
+                found = outcomes.worst(found, execution.finish())
             left = left_behind(self._home, run.keeps_databases)
             found = outcomes.worst(found, left)
         self._home.clean()
@@ -82,11 +89,15 @@ class Suite:
         def entry(name: str) -> dict[str, Any]:
             plain: dict[str, Any] = {**self._home.django(name), **run.settings}
             options = {**plain.get("OPTIONS", {}), **plan.MODES.get(mode, {})}
+            if mode and (shared := plan.SHARES[self._share]):
+                options["pool"] = {**options.get("pool", {}), **shared}
             return {"ENGINE": engine, **plain, "OPTIONS": options}
 
         return {alias: entry(name) for alias, name in REAL_DATABASES.items()}
 
-    def _execution(self, run: Run, title: str, entries: dict[str, Any], folder: Path) -> Execution:
+    def _execution(
+        self, run: Run, title: str, entries: dict[str, Any], folder: Path, broker: str
+    ) -> Execution:
         return Execution(
             title=title,
             command=[
@@ -100,6 +111,16 @@ class Suite:
                 "SUITE_DATABASES": json.dumps(entries),
                 "SUITE_LEFT_OUT": " ".join(self._database.left_out),
                 "SUITE_PYMYSQL": "yes" if run.pymysql else "",
+                "CARPOOL_DIR": broker,
             },
             folder=folder,
         )
+
+
+def named(mode: str, share: str) -> str:
+    """Name a way in which carpool runs.
+
+    >>> named("session", "process"), named("session", "host")
+    ('session', 'session by host')
+    """
+    return mode if share == "process" else f"{mode} by {share}"

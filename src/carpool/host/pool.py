@@ -492,18 +492,21 @@ class HostPool(Generic[C]):
         """Close this process' part for good: leased connections go as they come back.
 
         Where no other process has a part, the server connections are closed as well. Returns when
-        the work under way is done, at most after about `timeout` seconds; with 0, at once, and the
-        broker keeps the connections for a while. May be called again.
+        the work under way is done, at most after about `timeout` seconds; with 0, at once, while a
+        worker does it. May be called again.
         """
         self._closed = True
         self._give_all_back()
         for shell in self._asking.copy():
             shell.hang_up()
+        self._crew.submit(self._move_out)  # after what is to be done yet
         if timeout:
             self._crew.finish(timeout)
         self._watcher.stop(timeout)
+
+    def _move_out(self) -> None:
         former, self._home = self._home, None
-        if timeout and former is not None:
+        if former is not None:
             with suppress(OSError, ValueError):  # there is no broker any more
                 home.command(self.options, "close", former)
 

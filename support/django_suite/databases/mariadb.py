@@ -62,6 +62,7 @@ MARIADB = Database(
         Run("kept databases", KEPT, ("--parallel=1", "--keepdb"), times=2),
         Run("PyMySQL", (*CLOSE, *NEAR), pymysql=True),
     ),
+    shareable=True,
     accepted={
         "backends.mysql.tests.IsolationLevelTests.test_auto_is_null_auto_config": (
             "looks for the statements by which Django sets up a new connection; here the pool has "

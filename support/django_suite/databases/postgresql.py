@@ -74,6 +74,7 @@ POSTGRESQL = Database(
         Run("kept databases", KEPT, ("--parallel=1", "--keepdb"), times=2),
         Run("reverse", (*CLOSE, "asgi.tests"), ("--parallel=1", "--reverse")),
     ),
+    shareable=True,
     accepted={
         "backends.postgresql.tests.Tests.test_connect_pool": (
             "wants psycopg_pool.PoolTimeout; here it is carpool.PoolTimeout, "
