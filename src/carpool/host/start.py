@@ -44,7 +44,6 @@ KEPT = (
     "SSL_CERT_DIR",
     "SSL_CERT_FILE",
     "TMPDIR",
-    "TZ",
     "USER",
 )
 # What a starter returns whose broker was ended by these, and one that was itself.
