@@ -133,6 +133,14 @@ def test_to_kill_a_number_that_is_nobodys_is_the_servers_business(mariadb_host, 
     assert (code, "Unknown thread id: 4294967000" in err) == (1, True)
 
 
+@pytest.mark.parametrize("charset", ["latin1", "utf8mb3", "utf8mb4"])
+def test_the_charset_of_the_login_is_that_of_the_session(mysql, charset):
+    names = ("character_set_client", "character_set_results", "character_set_connection")
+    look = f"SELECT {', '.join(f'@@{name}' for name in names)}"
+    done = end_of(start(mysql.command(f"--default-character-set={charset}", f"--execute={look}")))
+    assert done == (0, "\t".join([charset] * 3) + "\n", "")
+
+
 def test_a_dump(mariadb_host, mysql):
     with closing(mysql.connect()) as visitor:
         run(visitor, "CREATE TABLE dumped AS SELECT 42 AS answer")
