@@ -45,7 +45,7 @@ SOCKETS = {"postgresql": places.POSTGRESQL_SOCKET, "mysql": places.MYSQL_SOCKET}
 LEAST_LINGER = 1.0  # seconds: who has asked for a pool needs a moment to connect to it
 CLEARING = 10.0  # seconds, at least, between two looks for pools that nobody needs
 FULL = 0.2  # seconds until somebody may be let in again, when there was no room
-_THREADS = 32  # at most that wait for servers, beside the pools' own
+_THREADS = 32  # at most that wait for a pool's server, beside the pool's own
 
 
 class House:
@@ -86,14 +86,13 @@ class House:
         """Tell whether nobody has been connected for so long."""
         return not self.links and monotonic() - self._quiet_since >= seconds
 
-    def close(self) -> None:
-        """Listen no more, and let go of the connections that are in use."""
+    def leave(self) -> None:
+        """Listen no more, and hang up. The lender is still to be closed."""
         self.loop.unwatch(self._listener)
         self._listener.close()
         self.socket_path.unlink(missing_ok=True)
         for link in self.links.values():
             link.hang_up()
-        self.lender.close()
 
 
 class Broker:
@@ -109,7 +108,6 @@ class Broker:
         self.linger = max(linger, LEAST_LINGER)
         self._secret = os.urandom(32)
         self._by_login: dict[bytes, House] = {}
-        self._executor = ThreadPoolExecutor(_THREADS, "carpool broker")
         (place.folder / "tls").mkdir(mode=0o700, exist_ok=True)
         self._forwarder = Forwarder(place.folder / "tls")
         self._listener = listener
@@ -134,14 +132,15 @@ class Broker:
     def _clear_away(self) -> None:
         """Let go of pools that nobody has been connected to for as long as the broker lingers."""
         for house in [each for each in self.houses.values() if each.is_forsaken(self.linger)]:
-            self._let_go(house)
+            self._let_go(house, lambda: None)
         self.loop.later(max(CLEARING, self.linger), self._clear_away)
 
-    def _let_go(self, house: House) -> None:
+    def _let_go(self, house: House, done: Callable[[], object]) -> None:
         logger.info("%s: nobody needs pool %s any more", house.lender.name, house.id)
         del self.houses[house.id]
         self._by_login = {k: each for k, each in self._by_login.items() if each is not house}
-        house.close()
+        house.leave()
+        house.lender.close_in_background(done)
 
     def _leave_if_alone(self) -> None:
         alone = not (self.clients() or self.callers)
@@ -154,8 +153,8 @@ class Broker:
         self.loop.unwatch(self._listener)
         self._listener.close()
         for house in self.houses.values():
-            house.close()
-        self._executor.shutdown(wait=False, cancel_futures=True)
+            house.leave()
+            house.lender.close()
         self._forwarder.close()
 
     # ------------------------------------------------------------------ control
@@ -177,8 +176,7 @@ class Broker:
             answer({"ok": True})
             self.loop.stop()
         elif want == "close":
-            self._close_unused(request)
-            answer({"ok": True})
+            self._close_unused(request, lambda: answer({"ok": True}))
         elif want in ("drain", "pause", "resume"):
             self._command(want, request, answer)
         else:
@@ -194,11 +192,13 @@ class Broker:
             getattr(house.lender, want)()
         answer({"ok": True, "pools": [each.id for each in houses]})
 
-    def _close_unused(self, request: dict[str, Any]) -> None:
-        """Close a pool that somebody is done with, unless others are connected."""
+    def _close_unused(self, request: dict[str, Any], done: Callable[[], object]) -> None:
+        """Close a pool, unless others are connected; then call `done`."""
         house = self.houses.get(request.get("pool", ""))
         if house is not None and not house.links:
-            self._let_go(house)
+            self._let_go(house, done)
+        else:
+            done()
 
     def _pool_wanted(self, request: dict[str, Any], answer: Callable[..., object]) -> None:
         try:
@@ -244,7 +244,9 @@ class Broker:
         path = self._place.pool(name)
         path.mkdir(mode=0o700, exist_ok=True)
         generation = Generation(path, options.max_size)
-        lender = Lender(driver, options, generation, self.loop, self._executor)
+        # Its own, as one server that hangs takes all threads there are.
+        executor = ThreadPoolExecutor(_THREADS, "carpool broker")
+        lender = Lender(driver, options, generation, self.loop, executor)
         house = self.houses[name] = House(name, path, lender, self, kind)
         house.database = login.get("dbname") or login.get("database") or ""
         house.user = login.get("user") or ""

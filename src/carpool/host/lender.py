@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from carpool.errors import PoolTimeout, TooManyRequests
+from carpool.errors import PoolError, PoolTimeout, TooManyRequests
 from carpool.host import decide, table
 from carpool.host.slots import Slot
 from carpool.host.supply import Supply
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("carpool.host")
 
 CANCEL = 5.0  # seconds that a cancel may take
+ENDING = 2.0  # seconds that the end of server connections is waited for
 SWEEP = 1.0  # seconds between two looks at what is lent and not used
 TICK = decide.QUANTUM / 1e9 / 2  # seconds between two looks while somebody waits
 
@@ -200,7 +201,11 @@ class Lender:
 
     def _lend(self, slot: Slot, borrower: Borrower) -> bool:
         self._lease += 1
-        slot.lend(self._lease)
+        try:
+            slot.lend(self._lease)
+        except OSError as error:
+            borrower.refuse(PoolError(f"the broker cannot lend a connection: {error}"))
+            return True
         if borrower.lend(slot, self._lease):
             slot.borrower = borrower
             self._lent[borrower] = slot
@@ -272,7 +277,7 @@ class Lender:
         slot = self._vacant()
         slot.seat(arrival)
         self._here.add(slot)
-        self.match()
+        self._loop.post(self.match)  # what may fail there is not the connection's fault
 
     def failed(self, error: BaseException) -> None:
         """See `Customer`. Who waits is told, unless there is something to wait for."""
@@ -398,7 +403,27 @@ class Lender:
         self._executor.submit(work)
 
     def close(self) -> None:
-        """End, but for the connections that are in use: their processes end those."""
+        """End, but for the connections that are in use: their processes end those. Waits."""
+        self._end()
+        self.supply.pool.close(ENDING)
+        self._clear_away()
+
+    def close_in_background(self, done: Callable[[], object]) -> None:
+        """Do the same in another thread; then `done` is called."""
+        self._end()
+        self.supply.pool.close(0)  # so that no thread waits for it any more
+
+        def work() -> None:
+            self.supply.pool.close(ENDING)
+            self._loop.post(over)
+
+        def over() -> None:
+            self._clear_away()
+            done()
+
+        self._executor.submit(work)
+
+    def _end(self) -> None:
         self._ended = True
         for each in self._queue:
             each.borrower.refuse(ConnectionError("the broker is ending"))
@@ -407,10 +432,16 @@ class Lender:
             self._steal(slot)
         for slot in list(self._here):
             self._give_to_pool(slot)
-        self.supply.close()
-        for slot in self.slots():
-            self.supply.pool.leave(slot.connection)
-        self.generation.close(in_use=bool(self.slots()))
+        self.supply.end()
+
+    def _clear_away(self) -> None:
+        pool, in_use = self.supply.pool, self.slots()
+        for slot in in_use:
+            pool.leave(slot.connection)
+        for slot in self._slots:
+            slot.close()
+        self.generation.close(in_use=bool(in_use or pool.snapshot().size))
+        self._executor.shutdown(wait=False, cancel_futures=True)
 
     # ---------------------------------------------------------------- to be seen
 

@@ -96,6 +96,7 @@ class Link:
         self._lender = house.lender
         self._socket = connection
         self._requests = frames.Requests()
+        self._waits = False  # for an answer
         house.loop.watch(connection, self._read)
 
     # ------------------------------------------------------------ as a `Borrower`
@@ -106,19 +107,22 @@ class Link:
         descriptors = [slot.socket, slot.lock, slot.tether]
         try:
             sent = socket.send_fds(self._socket, [frame], descriptors)
-        except OSError:
+        except OSError:  # also where more descriptors are under way than may be
+            self._house.loop.post(self.close)  # the lender is in the middle of something
             return False
         slot.sent()
+        self._waits = False
         if sent != len(frame):  # then it has not read the last answers: it is none of ours
-            self.close()
+            self._house.loop.post(self.close)
         return True
 
     def refuse(self, error: BaseException) -> None:
         """See `Borrower`."""
+        self._waits = False
         frame = frames.error(type(error).__name__, error.args)
         try:
             if self._socket.send(frame) != len(frame):
-                self.close()
+                self._house.loop.post(self.close)
         except OSError:
             pass  # its end is seen where it is read
 
@@ -147,6 +151,9 @@ class Link:
 
     def _do(self, kind: bytes, number: int) -> None:
         if kind == frames.LEASE:
+            if self._waits:
+                raise ValueError("it asks before it has been answered")
+            self._waits = True
             self._lender.ask(self, number / 1000)
         elif kind == frames.IDLE:
             self._lender.free(self)

@@ -111,6 +111,11 @@ class Slot:
         self.put(table.USE, table.IDLE)
         self.borrower = None
 
+    def close(self) -> None:
+        """Let go of the lock file; of use no more."""
+        os.close(self.lock)
+        self.lock = -1
+
     def vacate(self) -> Any:
         """Take the connection out, for the pool; the slot is free then."""
         connection, self.connection = self.connection, None

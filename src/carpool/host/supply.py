@@ -167,6 +167,9 @@ class Supply:
         except OSError as error:  # no more descriptors
             self.give_back(connection)
             self._tell(error)
+        except Exception as error:  # noqa: BLE001 - it has broken meanwhile
+            self.discard(connection)
+            self._tell(error)
 
     def _failed(self, error: BaseException) -> None:
         self._seeking -= 1
@@ -191,7 +194,6 @@ class Supply:
         self._out -= 1
         self.pool.discard(connection)
 
-    def close(self) -> None:
-        """End what is not lent."""
+    def end(self) -> None:
+        """Have nothing more come."""
         self._ended = True
-        self.pool.close(2.0)

@@ -1,0 +1,130 @@
+"""The trouble of one pool is no trouble of the others that the broker has."""
+
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+from carpool.host.generation import Generation
+from carpool.host.lender import Lender
+from carpool.host.loop import Loop
+from carpool.host.slots import Slot
+from carpool.options import Options
+from support.proxy import Proxy
+from tests.host.hosts import SOON
+from tests.pool.fake import FakeDriver
+from tests.probing import eventually
+
+USE = "with pool.connection() as c: run(c, 'SELECT 1')"
+MANY = 40  # requests: more than the broker has threads for one pool
+
+
+def test_a_server_that_hangs_leaves_room_for_other_pools(make_host):
+    host = make_host(1)
+    with Proxy("127.0.0.1", host.database.server.port) as proxy:
+        far = host.start(params={"port": proxy.port}, max_size=MANY)
+        far.do(USE)
+        proxy.hang()
+        proxy.cut()
+        far.do(
+            "import threading\n"
+            f"for _ in range({MANY}): threading.Thread(target=pool.acquire, daemon=True).start()"
+        )
+        eventually(lambda: sum(each["waiting"] for each in host.ask("status")["pools"]) >= MANY - 1)
+        host.start().do(USE, 2 * SOON)
+
+
+def test_a_pool_whose_server_hangs_is_closed_beside_others_work(make_host):
+    host = make_host(1)
+    host.start().do(USE)
+    with closing(socket.create_server(("127.0.0.1", 0))) as hanging:
+        where = {"host": "127.0.0.1", "port": hanging.getsockname()[1]}
+        host.start(params=where, timeout=5).tell("pool.acquire()")
+        waits = eventually(lambda: [p for p in host.ask("status")["pools"] if p["opening"]])
+        closed = []
+        close = threading.Thread(
+            target=lambda: closed.append(host.ask("close", pool=waits[0]["id"]))
+        )
+        close.start()
+        eventually(lambda: "nobody needs pool" in host.log())
+        assert host.ask("status")["ok"]
+        assert not closed
+        close.join()
+        assert closed == [{"ok": True}]
+
+
+def test_a_pool_that_is_closed_leaves_no_lock_file_open_in_the_broker(make_host):
+    host = make_host(2)
+    host.start().do(USE)
+    main = {host.database.server.DBNAME: host.database.server.MAIN}
+    opened = []
+    for _ in range(3):
+        visitor = host.start(params=main)
+        visitor.do(USE)
+        visitor.do("pool.close()")
+        visitor.close()
+        eventually(lambda: host.ask("status")["broker"]["clients"] == 1)
+        opened.append([each for each in host.descriptors() if ".lock" in each])
+    assert opened[0] == opened[-1]
+
+
+class Handing(FakeDriver):
+    """A driver whose connections are handed over."""
+
+    relayed = False
+
+    def descriptor(self, connection):
+        return -1
+
+    def server_id(self, connection):
+        return connection.number
+
+    def facts(self, connection):
+        return "facts"
+
+    def forsake(self, connection):
+        """See `Handoff`."""
+
+
+class Borrower:
+    pid = 1
+
+    def __init__(self, told):
+        self.told = told
+
+    def lend(self, slot, lease):
+        slot.stay()
+        self.told.append(slot.connection)
+        return True
+
+    def refuse(self, error):
+        self.told.append(error)
+
+
+def test_what_cannot_be_lent_for_want_of_descriptors_is_lent_to_one_later(tmp_path, monkeypatch):
+    loop, told = Loop(), []
+    with ThreadPoolExecutor() as executor:
+        options = Options(max_size=2)
+        lender = Lender(Handing(), options, Generation(tmp_path, 2), loop, executor)
+
+        def fail(slot, lease):
+            monkeypatch.undo()
+            for _ in range(2):
+                loop.post(lambda: lender.ask(Borrower(told), 5))
+            raise OSError(24, "Too many open files")
+
+        def look():
+            if len(told) == 3:
+                loop.stop()
+            loop.later(0.01, look)
+
+        monkeypatch.setattr(Slot, "lend", fail)
+        loop.post(lambda: lender.ask(Borrower(told), 5))
+        loop.later(3, loop.stop)
+        look()
+        loop.run()
+        lender.close()
+    loop.close()
+    error, *connections = told
+    assert "Too many open files" in str(error)
+    assert len(set(connections)) == 2
