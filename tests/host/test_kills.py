@@ -241,6 +241,7 @@ def test_who_waits_is_killed_and_those_behind_are_served(host, witness, before, 
 def test_all_of_a_process_ends_with_it(make_host):
     host = make_host(4)
     victim, witness = host.start(), host.start()
+    witness.do(USE)
     use_four(witness)
     before = host.descriptors()
     for name in "abc":
