@@ -128,3 +128,27 @@ def test_what_cannot_be_lent_for_want_of_descriptors_is_lent_to_one_later(tmp_pa
     error, *connections = told
     assert "Too many open files" in str(error)
     assert len(set(connections)) == 2
+
+
+def test_processes_that_cannot_be_told_apart_are_not_one(tmp_path):
+    """Of other containers the kernel tells no pids."""
+    loop, told = Loop(), []
+    strangers = [Borrower(told), Borrower(told)]
+    with ThreadPoolExecutor() as executor:
+        options = Options(max_size=2, max_per_process=1)
+        lender = Lender(Handing(), options, Generation(tmp_path, 2), loop, executor)
+        for each in strangers:
+            each.pid = 0
+            loop.post(lambda each=each: lender.ask(each, 1))
+
+        def look():
+            if len(told) == len(strangers):
+                loop.stop()
+            loop.later(0.01, look)
+
+        look()
+        loop.run()
+        lender.close()
+    loop.close()
+    assert len(set(told)) == len(strangers)
+    assert not any(isinstance(each, Exception) for each in told)

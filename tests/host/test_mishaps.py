@@ -2,6 +2,9 @@
 
 import os
 import signal
+import socket
+import threading
+from contextlib import closing
 
 import pytest
 
@@ -85,3 +88,43 @@ def test_who_waits_for_a_connection_at_a_fork_leaves_the_child_nothing(make_host
         eventually(lambda: host.status()["waiting"] == 0)
     finally:
         os.kill(child, signal.SIGKILL)
+
+
+def test_each_of_many_waits_as_long_as_it_wants_for_a_server_that_hangs(make_host):
+    """Not one after the other, though one of them alone asks the broker."""
+    host = make_host(1)
+    with closing(socket.create_server(("127.0.0.1", 0))) as hanging:
+        where = {"host": "127.0.0.1", "port": hanging.getsockname()[1]}
+        worker = host.start(params=where, timeout=1)
+        worker.do(
+            "import threading, time\n"
+            "def acquire():\n"
+            "    start = time.monotonic()\n"
+            "    try: pool.acquire()\n"
+            "    except Exception as error: told.append((type(error).__name__, "
+            "time.monotonic() - start))\n"
+            "told = []"
+        )
+        worker.do("acquire()")
+        worker.do(
+            "threads = [threading.Thread(target=acquire) for _ in range(4)]\n"
+            "for each in threads: each.start()\n"
+            "for each in threads: each.join()"
+        )
+        outcomes = worker.do("told")
+        assert {kind for kind, _ in outcomes} == {"PoolTimeout"}
+        assert max(seconds for _, seconds in outcomes[1:]) < 2.5
+
+
+@pytest.mark.parametrize("timeout", [float("inf"), threading.TIMEOUT_MAX])
+def test_who_has_all_the_time_in_the_world_may_say_so(make_host, timeout):
+    make_host(1).start().do(f"from math import inf\npool.release(pool.acquire({timeout!r}))")
+
+
+def test_a_pool_whose_broker_has_gone_has_nothing_to_drain(make_host):
+    host = make_host(1)
+    worker = host.start()
+    worker.do(USE)
+    host.kill_broker()
+    worker.do("pool.drain()")
+    worker.do(USE)

@@ -195,8 +195,11 @@ class Lender:
         return [slot for _, _, slot in found]
 
     def _is_capped(self, borrower: Borrower) -> bool:
-        """Tell whether a process has all that it may, so that one of its own must change hands."""
-        most = self.options.max_per_process
+        """Tell whether a process has all that it may, so that one of its own must change hands.
+
+        Those of another container's pid namespace cannot be told apart: they have no limit.
+        """
+        most = self.options.max_per_process if borrower.pid else 0
         return bool(most) and sum(each.pid == borrower.pid for each in self._lent) >= most
 
     def _lend(self, slot: Slot, borrower: Borrower) -> bool:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from carpool.options import Options
 
 C = TypeVar("C")
+LONGEST = 2e6  # seconds, more than which a socket does not wait
 START = 5.0  # seconds that the broker is given to start, however short the timeout
 logger = logging.getLogger("carpool.pool")
 
@@ -116,8 +117,7 @@ class HostPool(Generic[C]):
 
     def _acquire_slowly(self, shell: Shell[C] | None, timeout: float | None) -> C:
         """Have the broker lend one, through a shell that is there or a new one."""
-        if timeout is None:
-            timeout = self.options.timeout
+        timeout = min(self.options.timeout if timeout is None else timeout, LONGEST)
         start = monotonic()
         deadline = start + timeout
         try:
@@ -237,14 +237,20 @@ class HostPool(Generic[C]):
         return shell
 
     def _find_home(self, deadline: float) -> home.Home:
-        with self._finding:
+        if not self._finding.acquire(timeout=max(0.0, deadline - monotonic())):
+            raise PoolTimeout("another thread still waits for the broker's first connection")
+        try:
             if self._home is None:
-                patience = max(START, deadline - monotonic())
-                try:
-                    self._home = home.find(self.driver, self.options, self._login, patience)
-                except (OSError, ValueError) as error:
-                    raise PoolError(f"{self.name}: the broker does not answer: {error}") from error
+                self._home = self._ask_for_home(max(START, deadline - monotonic()))
             return self._home
+        finally:
+            self._finding.release()
+
+    def _ask_for_home(self, patience: float) -> home.Home:
+        try:
+            return home.find(self.driver, self.options, self._login, patience)
+        except (OSError, ValueError) as error:
+            raise PoolError(f"{self.name}: the broker does not answer: {error}") from error
 
     # ------------------------------------------------------------------ release
 
@@ -275,6 +281,8 @@ class HostPool(Generic[C]):
         self._idle.append(shell)
         if shell.orphaned:  # meanwhile, when it could not be found here
             self._lost(shell)
+        elif self._closed:  # likewise
+            self._give_all_back()
 
     def _release_slowly(self, shell: Shell[C], connection: C, *, clean: bool) -> None:
         self._wake_up()
@@ -461,11 +469,16 @@ class HostPool(Generic[C]):
             max_size=max_size or max(min_size, self.options.max_size),
         )
         self.options = sizes
-        self._home = home.find(self.driver, sizes, self._login, START)
+        self._home = self._ask_for_home(START)
 
     def drain(self) -> None:
-        """Have every present connection replaced, of all processes."""
-        home.command(self.options, "drain", self._find_home(monotonic()))
+        """Have every present connection replaced, of all processes. Raises `PoolError`."""
+        try:
+            home.command(self.options, "drain", self._find_home(monotonic() + START))
+        except (FileNotFoundError, ConnectionError):
+            self._home = None  # the broker has gone, and its connections with it
+        except (OSError, ValueError) as error:
+            raise PoolError(f"{self.name}: the broker does not answer: {error}") from error
 
     def check(self) -> None:
         """Ping this process' idle connections; the broker replaces those that do not answer."""
