@@ -39,10 +39,13 @@ class Guest:
         )
         self._loop.watch(connection, self._read)
         self._loop.later(PATIENCE, self._too_late)
-        self._say(self._greeter.hello())
+        try:
+            self._say(self._greeter.hello())
+        except OSError:  # it has hung up already
+            self._close()
 
     def _too_late(self) -> None:
-        if self._greeter.outcome is None:
+        if self._greeter.outcome is None and self._socket.fileno() >= 0:
             self._close()
 
     def _close(self) -> None:
