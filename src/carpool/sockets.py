@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import socket
+import sys
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,22 @@ def wait_readable(descriptor: int, timeout: float) -> bool:
         poller.register(descriptor, select.POLLIN)
         return bool(poller.poll(max(0.0, timeout) * 1000))
     return bool(select.select([descriptor], [], [], max(0.0, timeout))[0])
+
+
+def gevent() -> Any:
+    """Return gevent's `monkey`, if that has exchanged what waits in `select` for its own."""
+    monkey = sys.modules.get("gevent.monkey")
+    return monkey if monkey is not None and monkey.is_module_patched("select") else None
+
+
+def looker() -> select.poll:
+    """Return a poll object to look with, never to wait.
+
+    It is the system's: gevent's asks its hub, which takes longer and knows no POLLRDHUP.
+    """
+    monkey = gevent()
+    poll: type[select.poll] = monkey.get_original("select", "poll") if monkey else select.poll
+    return poll()
 
 
 class Farewell:

@@ -76,7 +76,7 @@ class Shell(Generic[C]):
         self.slot = 0
         self._line = table.line(0)
         self._quantum = words[table.QUANTUM]
-        poller = select.poll()
+        poller = sockets.looker()
         poller.register(self.descriptor, select.POLLIN | HUNG_UP)
         poller.register(self.channel.fileno(), HUNG_UP)
         self._poll = poller.poll
@@ -148,7 +148,7 @@ class Shell(Generic[C]):
 
     def is_lost(self) -> bool:
         """Tell whether the broker has gone. Thread-safe."""
-        poller = select.poll()  # of its own: the other may be at work
+        poller = sockets.looker()  # of its own: the other may be at work
         poller.register(self.channel.fileno(), HUNG_UP)
         return any(events & ENDED for _, events in poller.poll(0))
 

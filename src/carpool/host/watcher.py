@@ -13,6 +13,7 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
+from carpool import sockets
 from carpool.host.shell import ENDED, HUNG_UP
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("carpool.pool")
 
+PAUSE = 0.1  # seconds between two looks where nothing else can wait for the end of channels
 _LOOK, _CALL = b"\0", b"\1"  # what the thread is told: its shells have changed; see `call`
 
 
@@ -111,7 +113,7 @@ class Watcher:
         me = threading.current_thread()
         with ear, mouth:
             while (poller := self._poller(me, ear)) is not None:
-                for descriptor, events in poller.poll():
+                for descriptor, events in _wait(poller, ear):
                     if descriptor != ear.fileno():
                         self._look_at(descriptor, events)
                     elif _CALL in ear.recv(4096):
@@ -124,7 +126,7 @@ class Watcher:
             if not self._shells:
                 self._thread = None
                 return None
-            poller = select.poll()
+            poller = sockets.looker()
             poller.register(ear.fileno(), select.POLLIN)
             for descriptor in list(self._shells):
                 poller.register(descriptor, HUNG_UP)  # the answers are none of its business
@@ -146,3 +148,12 @@ class Watcher:
             self._lost(shell)
         except Exception:  # the others are still to be watched
             logger.exception("the end of a connection to the broker was not dealt with")
+
+
+def _wait(poller: select.poll, ear: socket.socket) -> list[tuple[int, int]]:
+    """Wait for an event. Under gevent this stops none but its own greenlet."""
+    if sockets.gevent() is None:
+        return poller.poll()
+    while not (found := poller.poll(0)):
+        sockets.wait_readable(ear.fileno(), PAUSE)
+    return found
