@@ -152,3 +152,25 @@ def test_processes_that_cannot_be_told_apart_are_not_one(tmp_path):
     loop.close()
     assert len(set(told)) == len(strangers)
     assert not any(isinstance(each, Exception) for each in told)
+
+
+LEFT = {
+    "postgresql": "SELECT count(*) FROM pg_settings WHERE source = 'session'",
+    "mysql": "SELECT @mine IS NOT NULL",
+}
+
+
+def test_what_a_process_has_set_up_is_gone_when_the_broker_has_had_the_session(make_host, kind):
+    """Else other projects met it, such as the search path of a tenant."""
+    host = make_host(1)
+    worker, other = host.start(), host.start()
+    other.do(USE)
+    worker.do(
+        "c = pool.acquire()\n"
+        f"run(c, {host.leaves_traces!r})\n"
+        "driver.set_up_done(c, by='me')\n"
+        "pool.release(c)"
+    )
+    assert worker.do(f"value(c := pool.acquire(), {LEFT[kind]!r})") > 0
+    worker.do("pool.release(c); pool.close(0)")
+    assert other.do(f"value(c := pool.acquire(), {LEFT[kind]!r})") == 0

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("carpool.host")
 
+SET_UP = "set-up"  # what a session has been through that is to be reset
 CANCEL = 5.0  # seconds that a cancel may take
 ENDING = 2.0  # seconds that the end of server connections is waited for
 SWEEP = 1.0  # seconds between two looks at what is lent and not used
@@ -265,6 +266,8 @@ class Lender:
         self.supply.discard(self._vacate(slot))
 
     def _give_to_pool(self, slot: Slot) -> None:
+        if slot.get(table.TRACES):  # which the next to have it would not hear of
+            slot.connection.session.effect = SET_UP
         self.supply.give_back(self._vacate(slot))
 
     def _vacate(self, slot: Slot) -> Any:
