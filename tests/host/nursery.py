@@ -16,6 +16,7 @@ import traceback
 
 import psutil
 
+from carpool.host.cleaner import Cleaner
 from carpool.host.pool import HostPool
 from carpool.host.shell import Shell
 from carpool.options import Options
@@ -144,7 +145,7 @@ def obey(channel):
             channel.sendall(json.dumps(told).encode() + b"\n")
 
     names = {"say": say, "halt": lambda *where, **how: halt(say, *where, **how)}
-    for each in (open_pool, Load, Shell, HostPool, run, value, fcntl, os, subprocess):
+    for each in (open_pool, Load, Shell, HostPool, Cleaner, run, value, fcntl, os, subprocess):
         names[each.__name__] = each
     say(value=os.getpid())
     for line in channel.makefile("r"):

@@ -96,15 +96,15 @@ def before_it_unlocks(victim, host):
 
 
 def before_it_resets(victim, host):
-    victim.do("halt(HostPool, '_begin_reset')")
+    victim.do("halt(Cleaner, '_begin')")
     leave_traces(victim, host)
-    assert victim.answer() == "at _begin_reset"
+    assert victim.answer() == "at _begin"
 
 
 def during_a_reset(victim, host):
-    victim.do("halt(HostPool, '_complete_reset')")
+    victim.do("halt(Cleaner, 'complete')")
     leave_traces(victim, host)
-    assert {victim.answer(), victim.answer()} == {None, "at _complete_reset"}
+    assert {victim.answer(), victim.answer()} == {None, "at complete"}
 
 
 # Where it has not.

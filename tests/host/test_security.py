@@ -217,7 +217,7 @@ frame = st.binary(max_size=20) | st.builds(
 def test_garbage_of_a_shell(host, witness, rogue, data):
     rogue.do("shell = pool._new_shell(1e9)")
     rogue.do(f"shell.channel.sendall({data!r})")
-    rogue.do("pool._bury(shell, b'D'); del shell")  # it may have been lent what it asked for
+    rogue.do("pool.bury(shell, b'D'); del shell")  # it may have been lent what it asked for
     witness.do(USE, SOON)
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
+from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from carpool import __version__
+from carpool.errors import PoolError, PoolTimeout
 from carpool.host import control, places, start, table
 from carpool.host.handoff import OPTIONS
 from carpool.host.shell import error_of
@@ -14,6 +17,9 @@ from carpool.host.shell import error_of
 if TYPE_CHECKING:
     from carpool.host.handoff import Handoff
     from carpool.options import Options
+
+START = 5.0  # seconds that the broker is given to start, however short the timeout
+PATIENCE = 10.0  # seconds for a command to be answered
 
 
 class Home(NamedTuple):
@@ -24,42 +30,93 @@ class Home(NamedTuple):
     words: memoryview  # the lease table
 
 
-def find(driver: Handoff[Any], options: Options, login: dict[str, Any], patience: float) -> Home:
-    """Ask the broker for a pool; starts the broker if there is none.
+class Lodging:
+    """Finds the home of a pool, and the next one when its broker has gone. Thread-safe.
 
-    Takes `patience` seconds at most. Raises `carpool.PoolError`, or what logging in to the server
+    Its methods raise `carpool.PoolError` where no broker answers, or what logging in to the server
     raises.
     """
-    deadline = monotonic() + patience
-    while True:
+
+    def __init__(self, driver: Handoff[Any], options: Options, name: str) -> None:
+        self.present: Home | None = None
+        self._driver = driver
+        self._options = options
+        self._name = name
+        self._login = driver.login()
+        self._finding = Lock()  # while one thread looks for the broker, others wait
+
+    def have(self, deadline: float) -> Home:
+        """Return the present home, or find one; waits no longer for other threads."""
+        if self.present is not None:
+            return self.present
+        if not self._finding.acquire(timeout=max(0.0, deadline - monotonic())):
+            raise PoolTimeout("another thread still waits for the broker's first connection")
         try:
-            return _ask(driver, options, login, deadline - monotonic())
-        except ConnectionError:  # it has ended meanwhile: there will be another
-            if monotonic() > deadline:
-                raise
+            if self.present is None:
+                self.present = self._find(max(START, deadline - monotonic()))
+            return self.present
+        finally:
+            self._finding.release()
 
+    def lose(self) -> None:
+        """Take note that the broker has gone."""
+        self.present = None
 
-def _ask(driver: Handoff[Any], options: Options, login: dict[str, Any], patience: float) -> Home:
-    place = places.find(options.broker_dir)
-    request = {
-        "version": __version__,
-        "want": "pool",
-        "kind": driver.kind,
-        "login": login,
-        "options": {name: getattr(options, name) for name in OPTIONS},
-    }
-    with start.connect(place, options.broker_linger, patience) as connection:
-        answer, descriptors = control.ask_with_descriptors(connection, request, patience)
-    try:
-        if not answer.get("ok"):
-            raise error_of(driver, answer["error"]["class"], answer["error"]["args"])
-        return Home(answer["pool"], answer["path"], table.attach(descriptors[0]))
-    finally:
-        for each in descriptors:
-            os.close(each)
+    def resize(self, options: Options) -> None:
+        """Tell the broker of new sizes."""
+        self._options = options
+        self.present = self._find(START)
 
+    def drain(self) -> None:
+        """Have the broker replace all connections of the pool."""
+        try:
+            self._command("drain", self.have(monotonic() + START))
+        except (FileNotFoundError, ConnectionError):
+            self.lose()  # and its connections with it
+        except (OSError, ValueError) as error:
+            raise self._silent(error) from error
 
-def command(options: Options, want: str, home: Home) -> dict[str, Any]:
-    """Have the broker do something with a pool. Raises OSError, ValueError."""
-    request = {"version": __version__, "want": want, "pool": home.pool}
-    return control.ask(places.find(options.broker_dir), request, 10.0)
+    def leave(self) -> None:
+        """Have the broker close the pool, if nobody else has a part in it."""
+        former, self.present = self.present, None
+        if former is not None:
+            with suppress(OSError, ValueError):  # there is no broker any more
+                self._command("close", former)
+
+    def _command(self, want: str, home: Home) -> None:
+        request = {"version": __version__, "want": want, "pool": home.pool}
+        control.ask(places.find(self._options.broker_dir), request, PATIENCE)
+
+    def _find(self, patience: float) -> Home:
+        """Ask the broker for the pool; starts the broker if there is none."""
+        deadline = monotonic() + patience
+        while True:
+            try:
+                return self._ask(deadline - monotonic())
+            except (OSError, ValueError) as error:
+                # One that has ended meanwhile will be followed by another.
+                if not isinstance(error, ConnectionError) or monotonic() > deadline:
+                    raise self._silent(error) from error
+
+    def _silent(self, error: Exception) -> PoolError:
+        return PoolError(f"{self._name}: the broker does not answer: {error}")
+
+    def _ask(self, patience: float) -> Home:
+        driver, options = self._driver, self._options
+        request = {
+            "version": __version__,
+            "want": "pool",
+            "kind": driver.kind,
+            "login": self._login,
+            "options": {name: getattr(options, name) for name in OPTIONS},
+        }
+        place = places.find(options.broker_dir)
+        with start.connect(place, options.broker_linger, patience) as connection:
+            answer, descriptors = control.ask_with_descriptors(connection, request, patience)
+        try:
+            if not answer.get("ok"):
+                raise error_of(driver, answer["error"]["class"], answer["error"]["args"])
+            return Home(answer["pool"], answer["path"], table.attach(descriptors[0]))
+        finally:
+            for each in descriptors:
+                os.close(each)

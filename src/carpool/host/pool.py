@@ -10,39 +10,37 @@ from __future__ import annotations
 import logging
 import threading
 import weakref
-from collections import Counter, deque
-from contextlib import contextmanager, suppress
+from collections import deque
+from contextlib import suppress
+from dataclasses import replace
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from carpool.driver import NeedsNewSession
 from carpool.errors import PoolClosed, PoolError, PoolTimeout
-from carpool.host import frames, home, table
-from carpool.host.handoff import NotShareable
+from carpool.host import frames, table
+from carpool.host.cleaner import Cleaner, Unfit
+from carpool.host.home import Lodging
 from carpool.host.shell import ChannelLost, NoAnswer, Shell
+from carpool.host.tally import Tally
 from carpool.host.watcher import Watcher
 from carpool.pool import fork, leaks
 from carpool.pool.crew import Crew
-from carpool.pool.keeper import PING_TIMEOUT, RESET_TIMEOUT
+from carpool.pool.keeper import RESET_TIMEOUT
+from carpool.pool.lessor import Lessor
 from carpool.pool.opener import HURRY, PATIENCE
 from carpool.pool.stats import Snapshot
 from carpool.sessions import never_end
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from carpool.host.handoff import Handoff
     from carpool.options import Options
 
 C = TypeVar("C")
 LONGEST = 2e6  # seconds, more than which a socket does not wait
-START = 5.0  # seconds that the broker is given to start, however short the timeout
 logger = logging.getLogger("carpool.pool")
 
-__all__ = ["HostPool", "NotShareable"]
 
-
-class HostPool(Generic[C]):
+class HostPool(Lessor[C]):
     """A process' part in the pool of its host. Times are in seconds.
 
     It answers what `Pool` answers, and may be used from any thread, in finalizers and around forks
@@ -53,32 +51,27 @@ class HostPool(Generic[C]):
         self.driver = driver
         self.options = options
         self.name = options.name or driver.name
-        self._login = driver.login()
         self._settle = driver.settle
         self._careful = bool(options.check or options.leak_warning)
         self._thorough = options.reset == "always" or callable(options.reset)
-        self._inherited: list[weakref.ref[C]] = []
         self._ending = False  # the process
-        self._finding = threading.Lock()  # while one thread looks for the broker, others wait
         self._start_over()
         fork.register(self)
 
     def _start_over(self) -> None:
         """Begin with no shell: at first, and in a forked child."""
         self._idle: deque[Shell[C]] = deque()
-        self._resetting: deque[Shell[C]] = deque()
         self._leased: dict[int, Shell[C]] = {}
         self._set_up: dict[int, object] = {}  # see `Shell`
-        self._home: home.Home | None = None
+        self._lodging = Lodging(self.driver, self.options, self.name)
         self._closed = False
-        self._finding = threading.Lock()
-        self._counting = threading.RLock()  # guards the two below; reentrant for finalizers
-        self._counts: Counter[str] = Counter()
-        self._pinned: Counter[str] = Counter()
-        self._crew = Crew(f"carpool {self.name}", self.options.num_workers, self._sweep)
+        self.tally = Tally()
+        self.crew = Crew(f"carpool {self.name}", self.options.num_workers, self._sweep)
+        self._cleaner = Cleaner(self)
+        self._resetting = self._cleaner.resetting
         self._asking: set[Shell[C]] = set()  # which wait for an answer of the broker
         self._asleep = False  # whether the watcher waits to be needed, after a fork
-        self._watcher = Watcher(self._lost, self._crew.attend)
+        self._watcher = Watcher(self._lost, self.crew.attend)
 
     def __repr__(self) -> str:
         return f"<carpool.host.HostPool {self.name!r} {self.snapshot()}>"
@@ -127,7 +120,7 @@ class HostPool(Generic[C]):
                     break
                 shell = None
         except BaseException as error:
-            self._count(requests_errors=1)
+            self.tally.count(requests_errors=1)
             if self._ending:
                 fork.park()
             if not isinstance(error, PoolTimeout):
@@ -135,7 +128,7 @@ class HostPool(Generic[C]):
             _, _, state = str(error).partition("; ")
             told = f"no connection to {self.name} within {timeout:g} s; {state or error}"
             raise PoolTimeout(told) from None
-        self._count(requests_queued=1, requests_wait_us=int((monotonic() - start) * 1e6))
+        self.tally.count(requests_queued=1, requests_wait_us=int((monotonic() - start) * 1e6))
         return self._out(shell)
 
     def _out(self, shell: Shell[C]) -> C:
@@ -143,7 +136,7 @@ class HostPool(Generic[C]):
         shell.since = monotonic()
         if self.options.leak_warning:
             leaks.note(shell)
-            self._crew.attend()
+            self.crew.attend()
         shell.connection = None
         self._leased[shell.key] = shell
         return connection
@@ -159,27 +152,27 @@ class HostPool(Generic[C]):
         """Have a connection under a shell that is fit for use; False: the shell is no more."""
         try:
             if shell.resetting:
-                self._complete_reset(shell)
+                self._cleaner.complete(shell)
             self._have_lease(shell, deadline)
             self._check(shell)
         except ChannelLost:
-            self._home = None
+            self._lodging.lose()
             self._end(shell)
             if monotonic() > deadline:
                 raise PoolTimeout(f"{self.name}: the broker has gone") from None
             return False
-        except _Unfit as error:
+        except Unfit as error:
             logger.info("%s: dropping a connection: %s", self.name, error.__cause__)
-            self._bury(shell, frames.BROKEN)
+            self.bury(shell, frames.BROKEN)
             return False
         except NoAnswer:
-            self._bury(shell, frames.BACK)
+            self.bury(shell, frames.BACK)
             raise
         except PoolError:
             self._idle.append(shell)
             raise
         except BaseException:
-            self._bury(shell, frames.BROKEN)
+            self.bury(shell, frames.BROKEN)
             raise
         return True
 
@@ -188,7 +181,7 @@ class HostPool(Generic[C]):
             if shell.orphaned:
                 raise ChannelLost
             if shell.spent or shell.is_closed():
-                raise _Unfit from ConnectionError("closed by the server or the network while idle")
+                raise Unfit from ConnectionError("closed by the server or the network while idle")
             self._ask(shell, deadline)
             shell.is_fit()  # else it holds none any more
 
@@ -206,14 +199,14 @@ class HostPool(Generic[C]):
         if self._asleep:
             self._asleep = False
             self._watcher.resume()
-            self._crew.attend()
+            self.crew.attend()
 
     def _check(self, shell: Shell[C]) -> None:
         if self.options.check:
             try:
                 self.options.check(shell.connection)
             except Exception as error:
-                raise _Unfit from error
+                raise Unfit from error
 
     def _new_shell(self, deadline: float, attempts: int = 2) -> Shell[C]:
         """Connect to the broker. Raises `PoolError`, or what logging in to the server raises.
@@ -222,11 +215,11 @@ class HostPool(Generic[C]):
         """
         if self._closed:
             raise PoolClosed(f"the pool {self.name} is closed")
-        found = self._home or self._find_home(deadline)
+        found = self._lodging.have(deadline)
         try:
             connection = self.driver.make_shell(found.path)
         except self.driver.errors.Error:
-            self._home = None
+            self._lodging.lose()
             if not attempts:
                 raise
             return self._new_shell(deadline, attempts - 1)
@@ -235,22 +228,6 @@ class HostPool(Generic[C]):
         shell.ref = weakref.ref(connection, lambda _: self._died(key))
         self._watcher.watch(shell)
         return shell
-
-    def _find_home(self, deadline: float) -> home.Home:
-        if not self._finding.acquire(timeout=max(0.0, deadline - monotonic())):
-            raise PoolTimeout("another thread still waits for the broker's first connection")
-        try:
-            if self._home is None:
-                self._home = self._ask_for_home(max(START, deadline - monotonic()))
-            return self._home
-        finally:
-            self._finding.release()
-
-    def _ask_for_home(self, patience: float) -> home.Home:
-        try:
-            return home.find(self.driver, self.options, self._login, patience)
-        except (OSError, ValueError) as error:
-            raise PoolError(f"{self.name}: the broker does not answer: {error}") from error
 
     # ------------------------------------------------------------------ release
 
@@ -261,7 +238,7 @@ class HostPool(Generic[C]):
         """
         shell = self._leased.pop(id(connection), None)
         if shell is None:
-            self._refuse(connection)
+            self.refuse(connection)
             return
         clean = self._settle(connection)
         if connection.session.redo:  # type: ignore[attr-defined] # all such drivers keep one
@@ -288,83 +265,17 @@ class HostPool(Generic[C]):
         self._wake_up()
         leaks.returned(shell, self.name, monotonic() - shell.since)
         if self.driver.broken(connection):
-            self._count(returns_bad=1)
-            self._bury(shell, frames.BROKEN)
+            self.tally.count(returns_bad=1)
+            self.bury(shell, frames.BROKEN)
         elif shell.orphaned:
-            self._crew.submit(lambda: self._end(shell))
+            self.crew.submit(lambda: self._end(shell))
         else:
-            self._clean(shell, connection, clean=clean)
+            self._cleaner.clean(shell, connection, clean=clean)
 
-    def _clean(self, shell: Shell[C], connection: C, *, clean: bool) -> None:
-        how = self.options.reset
-        if callable(how):
-            self._crew.submit(lambda: self._tend(shell, self._reset_by_user))
-        elif how == "always":
-            self._begin_reset(shell, connection, everything=True)
-        elif how == "auto" and not clean:
-            everything = self.driver.effect(connection) is not None
-            self._begin_reset(shell, connection, everything=everything)
-        elif not self.driver.in_transaction(connection):
-            self.driver.adopt(connection)  # what was done to the session is wanted to stay
-            self._put(shell)
-        elif how == "rollback":
-            self._begin_reset(shell, connection, everything=False)
-        else:
-            self._bury(shell, frames.BROKEN)
-
-    def _begin_reset(self, shell: Shell[C], connection: C, *, everything: bool) -> None:
-        try:
-            self.driver.begin_reset(connection, everything=everything)
-        except Exception as error:  # noqa: BLE001 - a connection one cannot reset is closed
-            if not isinstance(error, NeedsNewSession):
-                logger.warning("%s: a reset failed, closing: %s", self.name, error)
-            self._bury(shell, frames.BROKEN)
-            return
-        self._count(resets=1)
-        shell.resetting = True
-        self._resetting.append(shell)
-        self._crew.submit(self._finish_resets)  # unless somebody needs it before
-
-    def _finish_resets(self) -> None:
-        with suppress(IndexError):
-            self._tend(self._resetting.pop(), self._complete_reset)
-
-    def _complete_reset(self, shell: Shell[C]) -> None:
-        connection: C = shell.connection  # type: ignore[assignment] # it is idle
-        try:
-            self.driver.finish_reset(connection, RESET_TIMEOUT)
-        except Exception as error:
-            logger.warning("%s: a reset failed, closing: %s", self.name, error)
-            raise _Unfit from error
-        shell.resetting = False
-        if not connection.session.redo:  # type: ignore[attr-defined] # as above
-            shell.clear_traces()
-
-    def _reset_by_user(self, shell: Shell[C]) -> None:
-        assert callable(self.options.reset)
-        assert shell.connection is not None
-        self._count(resets=1)
-        try:
-            self.options.reset(shell.connection)
-            if self.driver.in_transaction(shell.connection):
-                raise RuntimeError("the pool's 'reset' left a transaction open")  # noqa: TRY301 - one way out
-        except BaseException as error:
-            logger.warning("%s: a reset failed, closing: %s", self.name, error)
-            raise _Unfit from error
-        self.driver.adopt(shell.connection)
-
-    def _tend(self, shell: Shell[C], work: Any) -> None:
-        """Do something with a shell in a worker, and put it where others find it."""
-        try:
-            work(shell)
-        except _Unfit:
-            self._bury(shell, frames.BROKEN)
-        else:
-            self._put(shell)
-
-    def _put(self, shell: Shell[C]) -> None:
+    def put(self, shell: Shell[C]) -> None:
+        """Take a shell that is clean and idle, to be found by others. For `Cleaner`."""
         if self._closed:
-            self._bury(shell, frames.BACK)
+            self.bury(shell, frames.BACK)
         elif shell.orphaned:
             self._end(shell)
         else:
@@ -373,27 +284,19 @@ class HostPool(Generic[C]):
             if shell.orphaned:  # see `release`
                 self._lost(shell)
 
-    def _refuse(self, connection: C) -> None:
-        if any(each() is connection for each in self._inherited):
-            return  # acquired by the parent before the fork: nothing of ours
-        raise ValueError(
-            f"{connection!r} is not leased from the pool {self.name}: "
-            "it was given back already, or comes from elsewhere"
-        )
-
     def reclaim(self, connection: C) -> None:
         """Give back the connection of a thread or object that died. For finalizers: reentrant."""
-        self._crew.post(lambda: self.release(connection))
+        self.crew.post(lambda: self.release(connection))
         self._call_watcher()
 
     def discard(self, connection: C) -> None:
         """Take a leased connection out of service: it is closed instead of given back."""
         shell = self._leased.pop(id(connection), None)
         if shell is None:
-            self._refuse(connection)
+            self.refuse(connection)
             return
         shell.connection = connection
-        self._bury(shell, frames.BROKEN)
+        self.bury(shell, frames.BROKEN)
 
     def reset(self, connection: C) -> None:
         """Reset a leased connection now, and wait for it. Raises as `Pool.reset`."""
@@ -403,20 +306,9 @@ class HostPool(Generic[C]):
         if shell is not None:
             shell.clear_traces()
 
-    @contextmanager
-    def connection(self, timeout: float | None = None) -> Iterator[C]:
-        """Lease a connection for a `with` block: commits at its end, rolls back on an exception."""
-        connection = self.acquire(timeout)
-        try:
-            yield connection
-            if self.driver.in_transaction(connection):
-                self.driver.commit(connection)
-        finally:
-            self.release(connection)
-
     # -------------------------------------------------------------- losing shells
 
-    def _bury(self, shell: Shell[C], kind: bytes) -> None:
+    def bury(self, shell: Shell[C], kind: bytes) -> None:
         """Let go of a shell that is one's own; its connection goes back, or is closed."""
         self._forget(shell)
         shell.give_up(kind)
@@ -424,7 +316,7 @@ class HostPool(Generic[C]):
 
     def _forget(self, shell: Shell[C]) -> None:
         self._watcher.forget(shell)
-        self._count(uses=shell.uses, used=shell.used)
+        self.tally.count(uses=shell.uses, used=shell.used)
 
     def _end(self, shell: Shell[C]) -> None:
         """Close a shell's server connection here, as there is no broker any more."""
@@ -433,7 +325,7 @@ class HostPool(Generic[C]):
 
     def _lost(self, shell: Shell[C]) -> None:
         """Hear from the watcher that the broker has gone."""
-        self._home = None
+        self._lodging.lose()
         shell.orphaned = True  # first: whoever has it may be giving it back
         for place in (self._idle, self._resetting):
             with suppress(ValueError, IndexError):
@@ -445,7 +337,7 @@ class HostPool(Generic[C]):
         """Notice a connection that died with its borrower. Runs in a finalizer: takes no lock."""
         shell = self._leased.pop(key, None)
         if shell is not None:
-            self._crew.post(lambda: self._strike(shell))
+            self.crew.post(lambda: self._strike(shell))
             self._call_watcher()
 
     def _call_watcher(self) -> None:
@@ -454,31 +346,24 @@ class HostPool(Generic[C]):
 
     def _strike(self, shell: Shell[C]) -> None:
         logger.warning("%s: a connection was dropped without being given back", self.name)
-        self._count(closed_lost=1)
-        self._bury(shell, frames.BROKEN)
+        self.tally.count(closed_lost=1)
+        self.bury(shell, frames.BROKEN)
 
     # ---------------------------------------------------------------- its owner
 
     def resize(self, min_size: int, max_size: int | None = None) -> None:
         """Change the sizes, for all processes. Raises `carpool.errors.OptionsError`."""
-        from dataclasses import replace  # noqa: PLC0415 - seldom needed
-
         sizes = replace(
             self.options,
             min_size=min_size,
             max_size=max_size or max(min_size, self.options.max_size),
         )
         self.options = sizes
-        self._home = self._ask_for_home(START)
+        self._lodging.resize(sizes)
 
     def drain(self) -> None:
         """Have every present connection replaced, of all processes. Raises `PoolError`."""
-        try:
-            home.command(self.options, "drain", self._find_home(monotonic() + START))
-        except (FileNotFoundError, ConnectionError):
-            self._home = None  # the broker has gone, and its connections with it
-        except (OSError, ValueError) as error:
-            raise PoolError(f"{self.name}: the broker does not answer: {error}") from error
+        self._lodging.drain()
 
     def check(self) -> None:
         """Ping this process' idle connections; the broker replaces those that do not answer."""
@@ -486,16 +371,9 @@ class HostPool(Generic[C]):
             with suppress(ValueError, IndexError):  # it has been taken meanwhile
                 self._idle.remove(shell)
                 if shell.take():
-                    self._tend(shell, self._ping)
+                    self._cleaner.tend(shell, self._cleaner.ping)
                 else:
                     self._idle.append(shell)
-
-    def _ping(self, shell: Shell[C]) -> None:
-        connection: C = shell.connection  # type: ignore[assignment] # it is idle
-        try:
-            self.driver.ping(connection, PING_TIMEOUT)
-        except Exception as error:
-            raise _Unfit from error
 
     def wait(self, timeout: float = 30.0) -> None:
         """Wait until a connection can be had. Raises `PoolTimeout`."""
@@ -512,16 +390,12 @@ class HostPool(Generic[C]):
         self._give_all_back()
         for shell in self._asking.copy():
             shell.hang_up()
-        self._crew.submit(self._move_out)  # after what is to be done yet
         if timeout:
-            self._crew.finish(timeout)
+            self.crew.finish(timeout)  # first: while somebody is connected, it is in use
+            self._lodging.leave()
+        else:
+            self.crew.submit(self._lodging.leave)
         self._watcher.stop(timeout)
-
-    def _move_out(self) -> None:
-        former, self._home = self._home, None
-        if former is not None:
-            with suppress(OSError, ValueError):  # there is no broker any more
-                home.command(self.options, "close", former)
 
     def _give_all_back(self) -> None:
         while True:
@@ -539,7 +413,7 @@ class HostPool(Generic[C]):
         for shell in self._leased.copy().values():
             if now - shell.since >= patience and not shell.warned:
                 leaks.warn(shell, self.name, now - shell.since)
-                self._count(leaks=1)
+                self.tally.count(leaks=1)
         return patience / 2
 
     def count_pin(self, reason: str, connection: C | None = None) -> bool:
@@ -547,43 +421,18 @@ class HostPool(Generic[C]):
         shell = self._leased.get(id(connection))
         if shell is not None:
             shell.pin()
-        with self._counting:
-            self._pinned[reason] += 1
-            return self._pinned[reason] == 1
-
-    def _count(self, **counts: int) -> None:
-        with self._counting:
-            self._counts.update(counts)
+        return self.tally.count_pin(reason)
 
     def get_stats(self) -> dict[str, int]:
         """Tell what this process has done, under psycopg_pool's keys; times in milliseconds.
 
         What is about server connections is the broker's: `carpool broker status` tells that.
         """
-        with self._counting:
-            counts, pinned = Counter(self._counts), Counter(self._pinned)
-        for shell in self._watcher.shells():
-            counts.update(uses=shell.uses, used=shell.used)
-        now = self.snapshot()
-        keys = ("requests_errors", "returns_bad", "resets", "leaks", "closed_lost")
-        return {
-            "pool_min": self.options.min_size,
-            "pool_max": self.options.max_size,
-            "pool_size": now.size,
-            "pool_available": now.idle + now.resetting,
-            "requests_waiting": now.waiting,
-            "usage_ms": counts["used"] // 1_000_000,
-            "requests_num": counts["uses"] + counts["requests_errors"],
-            "requests_queued": counts["requests_queued"],
-            "requests_wait_ms": counts["requests_wait_us"] // 1000,
-            **{key: counts[key] for key in keys},
-            "pins": pinned.total(),
-            **{f"pinned_{reason}": count for reason, count in sorted(pinned.items())},
-        }
+        return self.tally.stats(self.snapshot(), self.options, self._watcher.shells())
 
     def snapshot(self) -> Snapshot:
         """Tell where the connections are at this moment; of those waiting, the whole host's."""
-        words = self._home.words if self._home else None
+        found = self._lodging.present
         idle = sum(each.is_own() for each in self._idle.copy())  # others were taken away since
         leased, resetting = len(self._leased), len(self._resetting)
         return Snapshot(
@@ -594,7 +443,7 @@ class HostPool(Generic[C]):
             resetting=resetting,
             opening=0,
             closing=0,
-            waiting=words[table.WAITING] if words else 0,
+            waiting=found.words[table.WAITING] if found else 0,
             last_error=None,
         )
 
@@ -602,27 +451,25 @@ class HostPool(Generic[C]):
 
     def before_fork(self, timeout: float) -> None:
         """Give back what is idle, and pause the threads."""
-        self._crew.stop(timeout)
+        self.crew.stop(timeout)
         self._give_all_back()
         self._watcher.stop(timeout)
 
     def after_fork_in_parent(self) -> None:
         """Let the threads go on, from the next need for them on."""
-        self._crew.resume()
+        self.crew.resume()
         self._asleep = True
 
     def after_fork_in_child(self) -> None:
         """Let go of the parent's shells without a word to anybody, and begin anew."""
-        self._of_parent = (
-            self._crew,
-            self._watcher,
-        )  # threads that are not here wait at its addresses
+        # Kept: threads that are not here wait at their addresses.
+        self._of_parent = self.crew, self._watcher
         shells = {*self._watcher.abandon(), *self._leased.values(), *self._idle, *self._resetting}
-        self._inherited = []
+        self.inherited = []
         for shell in shells:
             connection = shell.connection or (shell.ref() if shell.ref else None)
             if connection is not None:
-                self._inherited.append(weakref.ref(connection))
+                self.inherited.append(weakref.ref(connection))
             shell.connection = connection
             shell.disown()
         self._start_over()
@@ -631,7 +478,7 @@ class HostPool(Generic[C]):
         """Give back what nobody uses."""
         self._ending = self._closed = True
         self._give_all_back()
-        self._crew.finish(timeout)
+        self.crew.finish(timeout)
         self._watcher.stop(HURRY)
 
     def let_go(self) -> None:
@@ -646,7 +493,3 @@ class HostPool(Generic[C]):
             else:
                 never_end(connection)  # a destructor would complain
                 shell.channel.detach()  # likewise
-
-
-class _Unfit(Exception):
-    """A connection cannot be used; the cause says why."""

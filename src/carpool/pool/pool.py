@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from contextlib import contextmanager
 from threading import TIMEOUT_MAX
 from time import monotonic
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from carpool.errors import PoolTimeout
 from carpool.options import Options
@@ -19,13 +18,11 @@ from carpool.pool.crew import Crew
 from carpool.pool.entry import Entry, Waiter
 from carpool.pool.keeper import PING_TIMEOUT, RESET_TIMEOUT, Keeper
 from carpool.pool.ledger import Ledger
+from carpool.pool.lessor import Lessor
 from carpool.pool.opener import HURRY, Opener
 from carpool.sessions import never_end
 
 if TYPE_CHECKING:
-    import weakref
-    from collections.abc import Iterator
-
     from carpool.driver import Driver
     from carpool.pool.stats import Snapshot
 
@@ -33,7 +30,7 @@ C = TypeVar("C")
 logger = logging.getLogger("carpool.pool")
 
 
-class Pool(Generic[C]):
+class Pool(Lessor[C]):
     """A pool of the connections that `driver` opens. Times are in seconds.
 
     All methods may be called from any thread; `reclaim` also from a finalizer or signal handler.
@@ -50,7 +47,6 @@ class Pool(Generic[C]):
         self._careful = bool(options.check or options.leak_warning)
         # Whether a release does more than look: see `_release_slowly`.
         self._thorough = options.reset == "always" or callable(options.reset)
-        self._inherited: list[weakref.ref[C]] = []
         self._ending = False  # the process
         self._start_over()
         fork.register(self)
@@ -193,7 +189,7 @@ class Pool(Generic[C]):
         """
         entry = self._leased.pop(id(connection), None)
         if entry is None:
-            self._refuse(connection)
+            self.refuse(connection)
             return
         now = monotonic()
         entry.used += now - entry.since
@@ -227,14 +223,6 @@ class Pool(Generic[C]):
                     self._crew.submit(lambda: self._keeper.renew(entry))
             self._keeper.give_back(entry, connection, clean=clean)
 
-    def _refuse(self, connection: C) -> None:
-        if any(each() is connection for each in self._inherited):
-            return  # acquired by the parent before the fork: nothing of ours
-        raise ValueError(
-            f"{connection!r} is not leased from the pool {self.name}: "
-            "it was given back already, or comes from elsewhere"
-        )
-
     def reclaim(self, connection: C) -> None:
         """Give back the connection of a thread or object that died. For finalizers: reentrant."""
         self._crew.post(lambda: self.release(connection))
@@ -243,7 +231,7 @@ class Pool(Generic[C]):
         """Take a leased connection out of service: it is closed instead of given back."""
         entry = self._leased.pop(id(connection), None)
         if entry is None:
-            self._refuse(connection)
+            self.refuse(connection)
             return
         entry.used += monotonic() - entry.since
         self._opener.discard(entry, connection, "discarded")
@@ -260,17 +248,6 @@ class Pool(Generic[C]):
         """
         self.driver.begin_reset(connection, everything=True)
         self.driver.finish_reset(connection, RESET_TIMEOUT)
-
-    @contextmanager
-    def connection(self, timeout: float | None = None) -> Iterator[C]:
-        """Lease a connection for a `with` block: commits at its end, rolls back on an exception."""
-        connection = self.acquire(timeout)
-        try:
-            yield connection
-            if self.driver.in_transaction(connection):
-                self.driver.commit(connection)
-        finally:
-            self.release(connection)
 
     # ---------------------------------------------------------------- its owner
 
@@ -362,8 +339,8 @@ class Pool(Generic[C]):
     def after_fork_in_child(self) -> None:
         """Let go of the parent's connections without a word to the server, and begin anew."""
         self._crew_of_parent = self._crew  # kept: threads that are not here wait at its addresses
-        self._inherited = [*self._ledger.refs]
-        for ref in self._inherited:
+        self.inherited = [*self._ledger.refs]
+        for ref in self.inherited:
             connection = ref()
             if connection is not None:
                 self.driver.disown(connection)

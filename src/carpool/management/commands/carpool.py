@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connections
 
 from carpool.errors import PoolError
-from carpool.host import cli, home
+from carpool.host import cli
 from carpool.host.handoff import NotShareable
+from carpool.host.home import Lodging
 from carpool.wrapper.session import SessionMode
 from carpool.wrapper.settings import read_options
 
@@ -73,6 +75,7 @@ def _pool(alias: str, command: str) -> str:
     if command != "url":
         return str(options.name or driver.name)
     try:
-        return home.find(driver, options, driver.login(), options.timeout).pool
+        lodging = Lodging(driver, options, driver.name)
+        return lodging.have(monotonic() + options.timeout).pool
     except (PoolError, NotShareable, driver.operational_error) as error:
         raise CommandError(str(error)) from error
