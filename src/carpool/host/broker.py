@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import resource
+import selectors
 import signal
 import socket
 import sys
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from carpool import __version__
 from carpool.host import frames, places, routed
-from carpool.host.control import LIMIT, Lines, encode, peer
+from carpool.host.control import ANSWER_LIMIT, LIMIT, Lines, encode, peer
 from carpool.host.generation import Generation
 from carpool.host.handoff import OPTIONS, NotShareable
 from carpool.host.lender import Lender
@@ -270,6 +271,7 @@ class Caller:
         self._socket = connection
         self._broker = broker
         self._lines = Lines(LIMIT)
+        self._unsent = b""
         broker.callers += 1
         connection.setblocking(False)
         broker.loop.watch(connection, self._read)
@@ -292,18 +294,29 @@ class Caller:
     def _answer(self, message: dict[str, Any], descriptors: list[int] | None = None) -> None:
         if self._socket.fileno() < 0:
             return  # it did not wait for the answer
+        line = encode(message, ANSWER_LIMIT)
+        if self._unsent:
+            self._unsent += line
+            return
         try:
-            line = encode(message, 1 << 24)
-            self._socket.setblocking(True)
-            self._socket.settimeout(2.0)
-            if descriptors:
-                sent = socket.send_fds(self._socket, [line], descriptors)
-                self._socket.sendall(line[sent:])
-            else:
-                self._socket.sendall(line)
-            self._socket.setblocking(False)
+            sent = socket.send_fds(self._socket, [line], descriptors or [])
         except OSError:
             self._close()
+            return
+        self._unsent = line[sent:]
+        if self._unsent:  # it is slow to read, or the answer is long
+            self._broker.loop.watch(self._socket, self._write, selectors.EVENT_WRITE)
+
+    def _write(self) -> None:
+        try:
+            self._unsent = self._unsent[self._socket.send(self._unsent) :]
+        except BlockingIOError:
+            return
+        except OSError:
+            self._close()
+            return
+        if not self._unsent:
+            self._broker.loop.watch(self._socket, self._read)
 
     def _close(self) -> None:
         if self._socket.fileno() < 0:
