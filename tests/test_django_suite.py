@@ -283,7 +283,8 @@ def test_what_can_be_shared_is_run_with_a_pool_of_the_host_too(tmp_path, monkeyp
     monkeypatch.setattr(Recorded, "asked", [])
     runs = (plan.Run("one", ("basic",)), plan.Run("other", ("basic",), pymysql=True))
     database = replace(DATABASES["sqlite"], quick=runs, shareable=True)
-    options = command.parse_options(["--database", "sqlite", "--quick"])
+    given = "--database sqlite --quick --share process host"
+    options = command.parse_options(given.split())
     command.conclude(command.compare(database, tmp_path, options))
     pools = {name: [] for name in ("one", "other")}
     for name, _, pool in Recorded.asked:
@@ -305,12 +306,11 @@ def test_what_cannot_be_shared_is_not(tmp_path, monkeypatch):
     ("given", "shares"),
     [
         ("", ["process"]),
-        ("--quick", ["process", "host"]),
         ("--share host", ["host"]),
-        ("--quick --database sqlite --engine some.engine", ["process"]),
+        ("--quick --share process host", ["process", "host"]),
     ],
 )
-def test_who_shares_the_pool_is_as_given_and_all_of_them_when_quick(given, shares):
+def test_who_shares_the_pool_is_the_process_if_not_given(given, shares):
     assert command.parse_options(given.split()).share == shares
 
 

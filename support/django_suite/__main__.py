@@ -1,7 +1,7 @@
 """`python -m support.django_suite`: run Django's tests with both engines and compare.
 
 Stock Django runs once, or not again if nothing has changed since, and carpool once in each mode;
-with --quick also with its pool shared by the host, where the database can be.
+with `--share host` its pool is shared by the host, where the database can be.
 
 Exit status: 1 when a test is worse with carpool's engine than with stock Django's, 2 when a
 database could not be tried at all.
@@ -122,7 +122,7 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--mode", nargs="+", choices=MODES, help="of the pool; default: all")
     parser.add_argument(
-        "--share", nargs="+", choices=SHARES, help="of the pool; default: all with --quick, process"
+        "--share", nargs="+", choices=SHARES, default=["process"], help="of the pool: by whom"
     )
     parser.add_argument(
         "--quick",
@@ -138,8 +138,6 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error("--engine is for one --database")
     if options.mode is None:  # another engine may know no other than its own
         options.mode = ["session"] if options.engine else list(MODES)
-    if options.share is None:
-        options.share = list(SHARES) if options.quick and not options.engine else ["process"]
     return options
 
 
