@@ -300,6 +300,8 @@ class Caller:
             return
         try:
             sent = socket.send_fds(self._socket, [line], descriptors or [])
+        except BlockingIOError:
+            sent = 0
         except OSError:
             self._close()
             return
