@@ -8,14 +8,18 @@ import pytest
 from tests.serving.programs import program
 
 
-@pytest.fixture(params=["fork", "spawn", "forkserver"])
+@pytest.fixture(params=["fork", "spawn", "forkserver", "fork, shared"])
 def run_program(request, postgres, mode, tmp_path):
-    """Run a program whose pool, in each process, has one connection; the server admits three."""
-    head = f"import multiprocessing\n\nmethod = multiprocessing.get_context({request.param!r})\n"
+    """Run a program whose pool, in each process, has one connection; the server admits three.
+
+    Shared: these three are the host's.
+    """
+    method, _, shared = request.param.partition(", ")
+    head = f"import multiprocessing\n\nmethod = multiprocessing.get_context({method!r})\n"
+    sizes = {"size": 3, "share": "host"} if shared else {"size": 1}
 
     def run(text):
-        path = tmp_path / "program.py"
-        return program(postgres, mode, path, head + text, size=1, limit=3)
+        return program(postgres, mode, tmp_path / "program.py", head + text, limit=3, **sizes)
 
     return run
 
@@ -74,11 +78,13 @@ if __name__ == "__main__":
         report(child.exitcode)
     assert run("SHOW app.mine") == [("yes",)]
     connection.close()
+    report(SIZE)
     all_at_once("after")
 """
 
 
 def test_children_that_end_in_the_midst_of_a_transaction(run_program):
     with run_program(LOST) as (reports, shown):
-        assert reports == [-9, 0]
-        assert shown.tokens() == ["after 0"]
+        *codes, size = reports
+        assert codes == [-9, 0]
+        assert shown.tokens() == [f"after {number}" for number in range(size)]
