@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import socket
@@ -68,7 +69,10 @@ class Farewell:
             os.close(self._descriptor)
 
     def wait(self, timeout: float) -> bool:
-        """Wait `timeout` seconds at most; tell whether the server has hung up. Once."""
+        """Wait `timeout` seconds at most; tell whether the server has hung up. Once.
+
+        If it has not, the line is cut.
+        """
         descriptor, self._descriptor = self._descriptor, -1
         deadline = monotonic() + timeout
         with socket.socket(fileno=descriptor) as other_end:
@@ -80,8 +84,20 @@ class Farewell:
                     return True
                 timeout = deadline - monotonic()
                 if timeout <= 0:  # a server in the middle of a long answer may go on and on
-                    return False
+                    break
+            _cut(other_end)
         return False
+
+
+def _cut(line: socket.socket) -> None:
+    """Have the other end's next word answered by a reset, whoever has copies of this socket.
+
+    That takes room for the word: what has come already is read.
+    """
+    with contextlib.suppress(OSError):
+        line.shutdown(socket.SHUT_RDWR)
+        while line.recv(65536):
+            pass
 
 
 def abandon(descriptor: int) -> None:

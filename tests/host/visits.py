@@ -24,7 +24,7 @@ class OfPostgreSQL:
     who_sleeps = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
     sets = "SET application_name = 'mine'"
     look = "SELECT current_setting('application_name') = 'mine'"
-    many_rows = "SELECT repeat('x', 1000) FROM generate_series(1, {})"
+    many_rows = "COPY (SELECT repeat('x', 1000) FROM generate_series(1, {})) TO STDOUT"
     interrupted = "canceling statement due to user request"
     load = "COPY heap FROM STDIN"
     encodings = ("client_encoding", "SHOW client_encoding", "LATIN1")
