@@ -71,6 +71,13 @@ def module(name, *arguments):
     return (sys.executable, "-W", "error", "-m", name, *arguments)
 
 
+def without(pattern, text):
+    """Leave out what matches, also where processes have written into each other's lines."""
+    while (less := re.sub(pattern, "", text)) != text:
+        text = less
+    return text
+
+
 class Program:
     """A server, or the like, under test. Whatever becomes of us, it ends; so do its children."""
 
@@ -176,7 +183,7 @@ class Program:
             except subprocess.TimeoutExpired:
                 raise self.failure("does not stop") from None
             self.wait_until_nobody_is_there()
-            output = re.sub(self.kind.harmless, "", ON_PURPOSE.sub("", self.output()))
+            output = without(self.kind.harmless, ON_PURPOSE.sub("", self.output()))
             if complaint := COMPLAINT.search(output):
                 raise AssertionError(f"{self.kind.command} says\n{output[complaint.start() :]}")
         finally:

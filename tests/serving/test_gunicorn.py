@@ -19,10 +19,10 @@ def gunicorn(*arguments):
 
 
 # gunicorn leaves its listening sockets and the files of its workers' heartbeats to the collector.
-# The two lines of one complaint may have those of another process between them.
+# What it says of one may stand within what another process says.
 UNCLOSED = (
     r"(Exception ignored in:|ResourceWarning: unclosed( file)?) "
-    r"(<socket\.socket [^>]*laddr=\('127\.0\.0\.1', \d+\)>|<_io\.FileIO [^>]*>)\n"
+    r"(<socket\.socket [^>]*laddr=\('127\.0\.0\.1', \d+\)>|<_io\.FileIO [^>]*>)\n?"
 )
 
 
