@@ -5,6 +5,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
+import pytest
+
 from carpool.host.generation import Generation
 from carpool.host.lender import Lender
 from carpool.host.loop import Loop
@@ -12,6 +14,7 @@ from carpool.host.slots import Slot
 from carpool.options import Options
 from support.proxy import Proxy
 from tests.host.hosts import SOON
+from tests.host.nursery import Failed
 from tests.pool.fake import FakeDriver
 from tests.probing import eventually
 
@@ -87,7 +90,7 @@ class Handing(FakeDriver):
 
 
 class Borrower:
-    pid = 1
+    pid, cleans = 1, True
 
     def __init__(self, told):
         self.told = told
@@ -174,3 +177,28 @@ def test_what_a_process_has_set_up_is_gone_when_the_broker_has_had_the_session(m
     assert worker.do(f"value(c := pool.acquire(), {LEFT[kind]!r})") > 0
     worker.do("pool.release(c); pool.close(0)")
     assert other.do(f"value(c := pool.acquire(), {LEFT[kind]!r})") == 0
+
+
+def test_what_a_process_has_set_up_is_gone_where_another_takes_the_session_over(make_host, kind):
+    host = make_host(1)
+    worker, other = host.start(), host.start()
+    other.do(USE)
+    worker.do(
+        "c = pool.acquire()\n"
+        f"run(c, {host.leaves_traces!r})\n"
+        "driver.set_up_done(c, by='me')\n"
+        "pool.release(c)"
+    )
+    session = worker.do(f"value(c := pool.acquire(), {host.session_id!r})")
+    worker.do("pool.release(c)")
+    assert other.do(f"value(c := pool.acquire(), {host.session_id!r})") == session
+    assert other.do(f"value(c, {LEFT[kind]!r})") == 0
+
+
+def test_nothing_is_kept_of_a_pool_whose_login_never_worked(make_host):
+    host = make_host(1)
+    host.start().do(USE)
+    wrong = host.start(params={"password": "wrong"})
+    with pytest.raises(Failed, match=r"password authentication failed|Access denied"):
+        wrong.do(USE)
+    eventually(lambda: len(host.ask("status")["pools"]) == 1)

@@ -13,6 +13,7 @@ import selectors
 import signal
 import socket
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from time import monotonic
@@ -44,7 +45,8 @@ logger = logging.getLogger("carpool.host")
 # The names under which clients look for a server.
 SOCKETS = {"postgresql": places.POSTGRESQL_SOCKET, "mysql": places.MYSQL_SOCKET}
 LEAST_LINGER = 1.0  # seconds: who has asked for a pool needs a moment to connect to it
-CLEARING = 10.0  # seconds, at least, between two looks for pools that nobody needs
+CLEARING = 10.0  # seconds between two looks for pools that nobody needs
+LONGEST_REST = 300.0  # seconds that these stay, however long the broker does
 FULL = 0.2  # seconds until somebody may be let in again, when there was no room
 _THREADS = 32  # at most that wait for a pool's server, beside the pool's own
 
@@ -116,7 +118,7 @@ class Broker:
         listener.setblocking(False)
         Door(listener, self.loop, self._enter)
         self.loop.later(self.linger, self._leave_if_alone)
-        self.loop.later(max(CLEARING, self.linger), self._clear_away)
+        self.loop.later(CLEARING, self._clear_away)
 
     # -------------------------------------------------------- coming and going
 
@@ -132,9 +134,13 @@ class Broker:
 
     def _clear_away(self) -> None:
         """Let go of pools that nobody has been connected to for as long as the broker lingers."""
-        for house in [each for each in self.houses.values() if each.is_forsaken(self.linger)]:
+        for house in [
+            each
+            for each in self.houses.values()
+            if each.is_forsaken(min(self.linger, LONGEST_REST))
+        ]:
             self._let_go(house, lambda: None)
-        self.loop.later(max(CLEARING, self.linger), self._clear_away)
+        self.loop.later(CLEARING, self._clear_away)
 
     def _let_go(self, house: House, done: Callable[[], object]) -> None:
         logger.info("%s: nobody needs pool %s any more", house.lender.name, house.id)
@@ -153,9 +159,13 @@ class Broker:
         """End the server connections that nobody uses, and let go of the others."""
         self.loop.unwatch(self._listener)
         self._listener.close()
+        ends = []
         for house in self.houses.values():
             house.leave()
-            house.lender.close()
+            ends.append(threading.Thread(target=house.lender.close))
+            ends[-1].start()
+        for end in ends:  # at once, as each may wait for a server
+            end.join()
         self._forwarder.close()
 
     # ------------------------------------------------------------------ control
@@ -218,6 +228,8 @@ class Broker:
 
         def known(error: BaseException | None) -> None:
             if error is not None:
+                if not (house.links or house.lender.waiting() or house.lender.supply.facts):
+                    self._drop_failed(house)
                 told = {"class": type(error).__name__, "args": frames.plain(error.args)}
                 answer({"ok": False, "error": told})
                 return
@@ -225,6 +237,11 @@ class Broker:
             answer({"ok": True, "pool": house.id, "path": str(house.path)}, [descriptor])
 
         house.lender.once_known(known)
+
+    def _drop_failed(self, house: House) -> None:
+        """Keep nothing of a pool whose login has never worked, as with a wrong password."""
+        if self.houses.get(house.id) is house:
+            self._let_go(house, lambda: None)
 
     def _house(self, request: dict[str, Any]) -> House:
         given = request["options"]
@@ -248,7 +265,11 @@ class Broker:
         # Its own, as one server that hangs takes all threads there are.
         executor = ThreadPoolExecutor(_THREADS, "carpool broker")
         lender = Lender(driver, options, generation, self.loop, executor)
-        house = self.houses[name] = House(name, path, lender, self, kind)
+        try:
+            house = self.houses[name] = House(name, path, lender, self, kind)
+        except OSError:
+            lender.close_in_background(lambda: None)
+            raise
         house.database = login.get("dbname") or login.get("database") or ""
         house.user = login.get("user") or ""
         logger.info("%s: pool %s, of up to %d connections", lender.name, name, options.max_size)

@@ -71,6 +71,16 @@ class Cleaner(Generic[C]):
         with suppress(IndexError):
             self.tend(self.resetting.pop(), self.complete)
 
+    def wash(self, shell: Shell[C]) -> None:
+        """Clear a session that another process has set up for itself. Raises `Unfit`."""
+        connection: C = shell.connection  # type: ignore[assignment] # it has just been lent
+        try:
+            self._driver.begin_reset(connection, everything=True)
+        except Exception as error:
+            raise Unfit from error
+        self._pool.tally.count(resets=1)
+        self.complete(shell)
+
     def complete(self, shell: Shell[C]) -> None:
         """Complete the reset of a shell that is one's own. Raises `Unfit`."""
         connection: C = shell.connection  # type: ignore[assignment] # it is idle

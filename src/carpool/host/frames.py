@@ -74,8 +74,8 @@ def grant(slot: int, server_id: int, lease: int) -> bytes:
 def error(name: str, args: tuple[object, ...]) -> bytes:
     """Return the broker's frame that tells an error, by its class' name and arguments."""
     text = json.dumps({"class": name, "args": plain(args)}).encode()
-    if len(text) > MOST:
-        text = json.dumps({"class": name, "args": [str(plain(args))[:1000]]}).encode()
+    if len(text) > MOST:  # a character may take twelve bytes
+        text = json.dumps({"class": name, "args": [str(plain(args))[: MOST // 16]]}).encode()
     return _ANSWER.pack(ERROR, len(text), 0, 0) + text
 
 

@@ -34,7 +34,8 @@ SET_UP = "set-up"  # what a session has been through that is to be reset
 CANCEL = 5.0  # seconds that a cancel may take
 ENDING = 2.0  # seconds that the end of server connections is waited for
 SWEEP = 1.0  # seconds between two looks at what is lent and not used
-TICK = decide.QUANTUM / 1e9 / 2  # seconds between two looks while somebody waits
+TICK = 0.001  # seconds between two looks while somebody waits
+LIMBO = 0.05  # ... at most, while nobody does, at locks that are still held
 
 
 @dataclass(slots=True)
@@ -76,6 +77,7 @@ class Lender:
         self._lease = self._words[table.BROKER] << table.COUNTS  # the number of the last one
         self._leases_before = 0  # of connections that have gone
         self._ticking = False
+        self._patience = TICK
         self._ended = False
         loop.later(SWEEP, self._sweep)
 
@@ -167,9 +169,12 @@ class Lender:
         for slot in self._at_hand(capped=capped) or self._by_rank(borrower, capped=capped):
             if not slot.held and not self._steal(slot):
                 continue  # it has been taken this very moment
-            if self.driver.look(slot.connection):
+            if not self.driver.look(slot.connection):
+                self._drop(slot)
+            elif slot.get(table.TRACES) and not borrower.cleans:
+                self._give_to_pool(slot)  # which does it; then it comes back
+            else:
                 return slot
-            self._drop(slot)
         return None
 
     def _at_hand(self, *, capped: bool) -> list[Slot]:
@@ -326,7 +331,9 @@ class Lender:
     def _tick_later(self) -> None:
         if not self._ticking:
             self._ticking = True
-            self._loop.later(TICK, self._tick)
+            # A lock may stay for as long as a forked child has a copy: ever more patience then.
+            self._patience = TICK if self._queue else min(2 * self._patience, LIMBO)
+            self._loop.later(self._patience, self._tick)
 
     def _tick(self) -> None:
         self._ticking = False
@@ -480,6 +487,7 @@ class _Curious:
     """Somebody who wants to know what the server is like, and no connection."""
 
     pid = 0
+    cleans = True
 
     def __init__(self, function: Callable[[BaseException | None], object]) -> None:
         self._function = function

@@ -92,6 +92,8 @@ class Guest:
 class Link:
     """A shell's channel. A `Borrower`."""
 
+    cleans = True
+
     def __init__(self, connection: socket.socket, house: House, number: int, secret: bytes) -> None:
         self.number, self.secret = number, secret
         self.pid = peer(connection)[0] or 0

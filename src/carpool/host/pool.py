@@ -183,7 +183,8 @@ class HostPool(Lessor[C]):
             if shell.spent or shell.is_closed():
                 raise Unfit from ConnectionError("closed by the server or the network while idle")
             self._ask(shell, deadline)
-            shell.is_fit()  # else it holds none any more
+            if shell.is_fit() and shell.has_traces():  # else it holds none any more
+                self._cleaner.wash(shell)
 
     def _ask(self, shell: Shell[C], deadline: float) -> None:
         self._asking.add(shell)
@@ -330,7 +331,7 @@ class HostPool(Lessor[C]):
         for place in (self._idle, self._resetting):
             with suppress(ValueError, IndexError):
                 place.remove(shell)
-                self._end(shell)
+                self.crew.submit(lambda: self._end(shell))  # which may wait for the server
                 return
 
     def _died(self, key: int) -> None:

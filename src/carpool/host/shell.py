@@ -233,10 +233,12 @@ class Shell(Generic[C]):
         self._remember(connection.session)
         self._driver.installed(connection, server_id)
         self._server_id = server_id
-        if self._words[line + table.TRACES]:
-            connection.session.redo = True  # by whomever: it has to be done anew
-        else:
+        if not self.has_traces():
             connection.session.set_up_by = self._set_up.get(server_id)
+
+    def has_traces(self) -> bool:
+        """Tell whether somebody has set the session up for himself, as others must not meet it."""
+        return bool(self._words[self._line + table.TRACES])
 
     def _remember(self, session: Any) -> None:
         """Note what has been set up without leaving a trace: others have not changed that."""

@@ -18,6 +18,7 @@ class Borrower(Protocol):
     """Who may be lent a connection."""
 
     pid: int  # 0: not known
+    cleans: bool  # it resets a session that others have set up for themselves
 
     def lend(self, slot: Slot, lease: int) -> bool:
         """Take a connection over; False: it is gone."""

@@ -24,6 +24,8 @@ EFFECT = "visitor"  # what a session has been through that is to be reset
 class Visit:
     """A visitor's session. A `Borrower`, for which the connection does not leave the broker."""
 
+    cleans = False
+
     def __init__(
         self,
         client: socket.socket,
