@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from carpool.errors import PoolError, PoolTimeout, TooManyRequests
 from carpool.host import decide, table
 from carpool.host.slots import Slot
 from carpool.host.supply import Supply
+from carpool.host.waiting import Curious, Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,15 +36,6 @@ ENDING = 2.0  # seconds that the end of server connections is waited for
 SWEEP = 1.0  # seconds between two looks at what is lent and not used
 TICK = 0.001  # seconds between two looks while somebody waits
 LIMBO = 0.05  # ... at most, while nobody does, at locks that are still held
-
-
-@dataclass(slots=True)
-class Waiting:
-    """Somebody who waits for a connection."""
-
-    borrower: Borrower
-    since: float
-    deadline: float
 
 
 class Lender:
@@ -320,7 +311,7 @@ class Lender:
         if self.supply.facts is not None:
             function(None)
             return
-        self._queue.append(_Curious(function).waiting(self))
+        self._queue.append(Curious(function).waiting(self.options.timeout))
         self.match()
 
     def _longest_wait(self) -> float:
@@ -481,24 +472,3 @@ class Lender:
     def leases(self) -> int:
         """Count what has been acquired."""
         return self._leases_before + sum(each.get(table.LEASES) for each in self.slots())
-
-
-class _Curious:
-    """Somebody who wants to know what the server is like, and no connection."""
-
-    pid = 0
-    cleans = True
-
-    def __init__(self, function: Callable[[BaseException | None], object]) -> None:
-        self._function = function
-
-    def waiting(self, lender: Lender) -> Waiting:
-        now = monotonic()
-        return Waiting(self, now, now + lender.options.timeout)
-
-    def lend(self, slot: Slot, lease: int) -> bool:  # noqa: ARG002 - it is not wanted
-        self._function(None)
-        return False
-
-    def refuse(self, error: BaseException) -> None:
-        self._function(error)
