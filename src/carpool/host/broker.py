@@ -15,6 +15,7 @@ import socket
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import count
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -70,6 +71,9 @@ class House:
         Door(self._listener, self.loop, self._enter)
 
     def _enter(self, connection: socket.socket) -> None:
+        if self.lender.supply.facts is None:  # nobody can be greeted before the first login
+            connection.close()
+            return
         Guest(connection, self, next(self._numbers))
 
     def cancel(self, wanted: Cancel, connection: socket.socket) -> None:
@@ -88,6 +92,12 @@ class House:
     def is_forsaken(self, seconds: float) -> bool:
         """Tell whether nobody has been connected for so long."""
         return not self.links and monotonic() - self._quiet_since >= seconds
+
+    def is_meant(self, request: dict[str, Any]) -> bool:
+        """Tell whether a request is about this pool, by its id or its database."""
+        if "pool" in request:
+            return bool(self.id == request["pool"])
+        return (self.kind, self.database) == (request.get("kind"), request.get("database"))
 
     def leave(self) -> None:
         """Listen no more, and hang up. The lender is still to be closed."""
@@ -187,7 +197,7 @@ class Broker:
             answer({"ok": True})
             self.loop.stop()
         elif want == "close":
-            self._close_unused(request, lambda: answer({"ok": True}))
+            self._close_unused(request, answer)
         elif want in ("drain", "pause", "resume"):
             self._command(want, request, answer)
         else:
@@ -203,13 +213,21 @@ class Broker:
             getattr(house.lender, want)()
         answer({"ok": True, "pools": [each.id for each in houses]})
 
-    def _close_unused(self, request: dict[str, Any], done: Callable[[], object]) -> None:
-        """Close a pool, unless others are connected; then call `done`."""
-        house = self.houses.get(request.get("pool", ""))
-        if house is not None and not house.links:
-            self._let_go(house, done)
-        else:
-            done()
+    def _close_unused(self, request: dict[str, Any], answer: Callable[..., object]) -> None:
+        """Close a pool, or those of a database, unless others are connected; answer then."""
+        houses = [each for each in self.houses.values() if each.is_meant(request)]
+        told = {"ok": True, "in_use": [each.id for each in houses if each.links]}
+        closing = {each.id for each in houses if not each.links}
+
+        def done(name: str) -> None:
+            closing.discard(name)
+            if not closing:
+                answer(told)
+
+        if not closing:
+            answer(told)
+        for name in list(closing):
+            self._let_go(self.houses[name], partial(done, name))
 
     def _pool_wanted(self, request: dict[str, Any], answer: Callable[..., object]) -> None:
         try:

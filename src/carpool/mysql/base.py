@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.mysql import base as stock
+from django.db.backends.mysql.creation import DatabaseCreation as StockCreation
 
 from carpool.wrapper import Pooled
+from carpool.wrapper.databases import Vacating
 
 if TYPE_CHECKING:
     from carpool.driver import Driver
@@ -22,8 +24,14 @@ else:
     from carpool.mysql.pymysql import PyMySQLDriver as PooledDriver
 
 
+class DatabaseCreation(Vacating, StockCreation):
+    """Django's maker of test databases."""
+
+
 class DatabaseWrapper(Pooled, stock.DatabaseWrapper):
     """Django's MySQL wrapper on pooled connections."""
+
+    creation_class = DatabaseCreation
 
     def pool_driver(self) -> Driver[Any]:
         """Return a driver that makes connections as Django's wrapper would."""

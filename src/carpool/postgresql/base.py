@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from django.core.exceptions import ImproperlyConfigured
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.postgresql import base as stock
+from django.db.backends.postgresql.creation import DatabaseCreation as StockCreation
 from django.db.backends.postgresql.psycopg_any import IsolationLevel, is_psycopg3
 
 from carpool.wrapper import Pooled
+from carpool.wrapper.databases import Vacating
 
 if TYPE_CHECKING or is_psycopg3:
     from django.db.backends.postgresql.psycopg_any import register_tzloader
@@ -31,8 +33,14 @@ if TYPE_CHECKING:
 _making_template = Lock()
 
 
+class DatabaseCreation(Vacating, StockCreation):
+    """Django's maker of test databases."""
+
+
 class DatabaseWrapper(Pooled, stock.DatabaseWrapper):
     """Django's PostgreSQL wrapper on pooled connections."""
+
+    creation_class = DatabaseCreation
 
     driver_class: ClassVar[Any] = PooledDriver
 
