@@ -145,7 +145,19 @@ def obey(channel):
             channel.sendall(json.dumps(told).encode() + b"\n")
 
     names = {"say": say, "halt": lambda *where, **how: halt(say, *where, **how)}
-    for each in (open_pool, Load, Shell, HostPool, Cleaner, run, value, fcntl, os, subprocess):
+    for each in (
+        open_pool,
+        Load,
+        Shell,
+        HostPool,
+        Cleaner,
+        eventually,
+        run,
+        value,
+        fcntl,
+        os,
+        subprocess,
+    ):
         names[each.__name__] = each
     say(value=os.getpid())
     for line in channel.makefile("r"):

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from carpool import __version__
-from carpool.host import cli, control, report, start, urls
+from carpool.host import cli, control, places, report, start, urls
 from carpool.host.places import Place
 from tests.host.brokers import own_place, pid_of, processes_of
 from tests.host.nursery import Failed
@@ -136,7 +136,8 @@ def test_without_a_broker_one_line_says_so(capsys, place, command):
     assert processes_of(place) == []
 
 
-def test_where_there_is_one_of_another_version_it_is_named(capsys, place):
+def test_where_there_is_one_of_another_version_it_is_named(capsys, place, monkeypatch):
+    monkeypatch.setattr(places, "defaults", list)  # there may be one as well
     other = Place(place.root / "0.0.9")
     other.folder.mkdir()
     with saying(other, {}):

@@ -85,6 +85,9 @@ def test_a_server_that_is_not_there_from_the_start(make_host):
         works_again(worker)
 
 
+NOTICED = "all(each._poll(0) for each in pool._idle if each.is_own())"
+
+
 def test_connections_that_break_are_replaced(make_host):
     host = make_host(2)
     with through_a_proxy(host) as (proxy, params):
@@ -93,6 +96,8 @@ def test_connections_that_break_are_replaced(make_host):
             for each in workers:
                 each.do(USE)
             proxy.reset()
+            for each in workers:  # it takes a moment to arrive
+                each.do(f"eventually(lambda: {NOTICED})")
         for each in workers:
             each.do(USE)
 

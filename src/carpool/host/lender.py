@@ -281,12 +281,17 @@ class Lender:
         self._here.add(slot)
         self._loop.post(self.match)  # what may fail there is not the connection's fault
 
-    def failed(self, error: BaseException) -> None:
-        """See `Customer`. Who waits is told, unless there is something to wait for."""
+    def failed(self, error: BaseException, began: float) -> None:
+        """See `Customer`. Who waits is told, unless there is something to wait for.
+
+        Who has come later than the attempt began may have more luck with the next.
+        """
         if not self.slots():
-            waiting, self._queue = self._queue, deque()
+            waiting = list(self._queue)
+            self._queue = deque(each for each in waiting if each.since > began)
             for each in waiting:
-                each.borrower.refuse(error)
+                if each.since <= began:
+                    each.borrower.refuse(error)
         self.match()
 
     def resized(self, surplus: int) -> None:

@@ -43,8 +43,8 @@ class Customer(Protocol):
     def arrived(self, arrival: Arrival) -> None:
         """Take a connection in."""
 
-    def failed(self, error: BaseException) -> None:
-        """Hear why there was none."""
+    def failed(self, error: BaseException, began: float) -> None:
+        """Hear why there was none, by an attempt that began at that `monotonic()`."""
 
     def resized(self, surplus: int) -> None:
         """Hear that there may be more or fewer; `surplus`: so many are too many."""
@@ -141,7 +141,7 @@ class Supply:
 
     def _ask(self) -> None:
         """Run in a thread of its own."""
-        connection = None
+        connection, began = None, monotonic()
         try:
             connection = self.pool.acquire(ASK_FOR)
             facts = self._driver.facts(connection)
@@ -149,11 +149,11 @@ class Supply:
             failed = error
             if connection is not None:
                 self.pool.discard(connection)
-            self._loop.post(lambda: self._failed(failed))
+            self._loop.post(lambda: self._failed(failed, began))
         else:
-            self._loop.post(lambda: self._arrived(connection, facts))
+            self._loop.post(lambda: self._arrived(connection, facts, began))
 
-    def _arrived(self, connection: Any, facts: Any) -> None:
+    def _arrived(self, connection: Any, facts: Any, began: float) -> None:
         self._seeking -= 1
         if self._ended:
             self.pool.release(connection)
@@ -166,23 +166,24 @@ class Supply:
             self.customer.arrived(Arrival(connection, socket, tether, driver.server_id(connection)))
         except OSError as error:  # no more descriptors
             self.give_back(connection)
-            self._tell(error)
+            self._tell(error, began)
         except Exception as error:  # noqa: BLE001 - it has broken meanwhile
             self.discard(connection)
-            self._tell(error)
+            self._tell(error, began)
 
-    def _failed(self, error: BaseException) -> None:
+    def _failed(self, error: BaseException, began: float) -> None:
         self._seeking -= 1
         if isinstance(error, PoolTimeout):
             self._no_room_until = monotonic() + NO_ROOM
         else:
-            self._tell(error)
+            self._tell(error, began)
 
-    def _tell(self, error: BaseException) -> None:
+    def _tell(self, error: BaseException, began: float) -> None:
         self.errors += 1
         self._told = error
-        self._no_room_until = monotonic() + NO_ROOM
-        self.customer.failed(error)
+        if self._out:  # else each who waits is told, or has an attempt of its own yet
+            self._no_room_until = monotonic() + NO_ROOM
+        self.customer.failed(error, began)
 
     def give_back(self, connection: Any) -> None:
         """Put a connection back into the pool, which cleans, renews or closes it at need."""
