@@ -77,7 +77,7 @@ def compare(database: Database, folder: Path, options: argparse.Namespace) -> li
             return [
                 Result(
                     f"{engine} in {named(mode, share)} mode",
-                    database.differences(mode),
+                    database.differences(mode, share),
                     [
                         suite.compare(run, mode)
                         for run in database.shared_runs(share, runs)

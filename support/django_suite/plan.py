@@ -58,14 +58,17 @@ class Database:
     accepted: Mapping[str, str]
     """Tests that stock Django passes and carpool is not meant to: the test's id, and the reason."""
     accepted_in: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """The same of one mode alone, by the mode."""
+    """The same of one mode alone, or of one way to share, by its name."""
     shareable: bool = False  # whether the processes of a host can share its connections
     left_out: Mapping[str, str] = field(default_factory=dict)
     """Tests that are of no use here with either engine: the test's id, and the reason."""
 
-    def differences(self, mode: str) -> dict[str, str]:
-        """Return the accepted differences of a mode."""
-        return {**self.accepted, **self.accepted_in.get(mode, {})}
+    def differences(self, *ways: str) -> dict[str, str]:
+        """Return the accepted differences of a mode, and a way to share."""
+        accepted = dict(self.accepted)
+        for way in ways:
+            accepted |= self.accepted_in.get(way, {})
+        return accepted
 
     def runs(self, quick: bool, labels: tuple[str, ...], workers: int) -> tuple[Run, ...]:
         """Return the runs to make: the quick or the full set, or one run of the labels given."""

@@ -313,7 +313,7 @@ class HostPool(Lessor[C]):
         """Let go of a shell that is one's own; its connection goes back, or is closed."""
         self._forget(shell)
         shell.give_up(kind)
-        shell.disown()
+        shell.leave()
 
     def _forget(self, shell: Shell[C]) -> None:
         self._watcher.forget(shell)

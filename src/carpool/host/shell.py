@@ -340,6 +340,14 @@ class Shell(Generic[C]):
         """Let go of everything; what it had goes back to the broker. Says nothing to a server."""
         if self._lease != NONE and self._owns():
             self.give_up(frames.BACK)
+        self.leave()
+
+    def leave(self) -> None:
+        """Let go of everything, and have the broker see it at once.
+
+        To close the channel would not do that while the watcher waits on it.
+        """
+        self.hang_up()
         self.disown()
 
     def end(self, patience: float) -> None:
@@ -354,7 +362,7 @@ class Shell(Generic[C]):
             ):
                 line.shutdown(socket.SHUT_WR)
             sockets.Farewell(self.descriptor).wait(patience)
-        self.disown()
+        self.leave()
 
     def _owns(self) -> bool:
         """Tell whether it has the lock of its lease, or can have it."""

@@ -59,6 +59,13 @@ def _add_extensions(server: PostgreSQL) -> None:
     server.query("SELECT pg_reload_conf()")
 
 
+SKIPPED = {
+    f"backends.base.test_base.ConnectionHealthChecksTests.{test}": (
+        "is skipped by Django where OPTIONS has a pool, and here that says the mode, or who shares"
+    )
+    for test in ("test_health_checks_enabled", "test_set_autocommit_health_checks_enabled")
+}
+
 POSTGRESQL = Database(
     name="postgresql",
     engine="carpool.postgresql",
@@ -87,15 +94,5 @@ POSTGRESQL = Database(
             "reads psycopg_pool's private attribute _check"
         ),
     },
-    accepted_in={
-        "transaction": {
-            f"backends.base.test_base.ConnectionHealthChecksTests.{test}": (
-                "is skipped by Django where OPTIONS has a pool, and here that says the mode"
-            )
-            for test in (
-                "test_health_checks_enabled",
-                "test_set_autocommit_health_checks_enabled",
-            )
-        }
-    },
+    accepted_in={"transaction": SKIPPED, "host": SKIPPED},
 )
