@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-QUANTUM = 20_000_000  # nanoseconds for which a holder may take its connection again, whoever waits
-PAUSE = 200_000  # ... unless it leaves it idle for so long
+QUANTUM = 10_000_000  # nanoseconds that others wait while a holder may take its connection again
+PAUSE = 3_000_000  # ... unless it leaves it idle for so long
 OPENING = 0.05  # seconds for which it is waited that another is opened, while there is room
 COLD = 1_000_000_000  # nanoseconds unused, after which one is taken away rather than another opened
 AT_HAND = 1 << 62  # the rank of a connection that need not be taken away from anybody
@@ -18,8 +18,8 @@ def rank(
     Times in nanoseconds. `own`: it is the very one who asks that had it last. `room`: another could
     be had from the server.
 
-    >>> rank(9_000_000, 2_000, own=False, room=False)
-    2000
+    >>> rank(90_000_000, 2_000, own=False, room=False)
+    999998000
     >>> rank(1_000_000, 2_000, own=False, room=False)
     -1
     """
@@ -27,9 +27,10 @@ def rank(
         return AT_HAND
     if since_granted < quantum and since_released < PAUSE:
         return -1
-    if room and since_released < COLD:
-        return -1
-    return since_released
+    if since_released >= COLD:
+        return COLD + since_released  # the one that is needed least
+    # Of those in use, the one used last: where processes take turns, it is needed again last.
+    return -1 if room else COLD - since_released
 
 
 def room(

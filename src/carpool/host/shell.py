@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from carpool import errors, sockets
 from carpool.host import frames, table
-from carpool.host.decide import PAUSE
 
 if TYPE_CHECKING:
     import weakref
@@ -67,8 +66,6 @@ class Shell(Generic[C]):
         self._lease = NONE
         self._held = False  # its lock, by us
         self._pinned = False
-        self._released = 0  # when it was given back last, in nanoseconds
-        self._is_brisk = False  # it was wanted again at once
         self.spent = False  # its connection object has closed itself
         self.uses = self.used = 0  # leases, and nanoseconds for which they were held
         self._taken = 0  # when the present one began
@@ -89,7 +86,7 @@ class Shell(Generic[C]):
         words, owner = self._words, self._line  # OWNER is the first word
         if words[owner] != self._lease:
             return False
-        if words[table.WAITING] and not self._may_go_on():
+        if words[table.WAITING] and self._is_over():
             return False  # else who is quick enough would never have to queue up
         try:
             fcntl.flock(self._lock, _LOCK)
@@ -107,11 +104,9 @@ class Shell(Generic[C]):
         words[owner + table.LEASES] += 1
         return not self._poll(0) or self.is_fit()
 
-    def _may_go_on(self) -> bool:
-        """Tell whether it is still this one's turn, though others wait; note how it works."""
-        now = table.clock()
-        self._is_brisk = now - self._released < PAUSE
-        return bool(now - self._words[self._line + table.GRANTED] < self._quantum)
+    def _is_over(self) -> bool:
+        """Tell whether this one's turn is over, as others wait."""
+        return table.clock() - self._words[self._line + table.GRANTED] >= self._quantum
 
     def is_own(self) -> bool:
         """Tell whether nobody has taken away the connection that it had last."""
@@ -161,7 +156,6 @@ class Shell(Generic[C]):
         """
         if self._held:
             self.give_up(frames.BACK)
-        self._is_brisk = table.clock() - self._released < PAUSE
         try:
             self.channel.settimeout(timeout + GRACE)
             self.channel.sendall(frames.request(frames.LEASE, int(timeout * 1000)))
@@ -255,18 +249,11 @@ class Shell(Generic[C]):
             self._pinned = False
             words[line + table.PINNED] = 0
         words[line + table.USE] = table.IDLE
-        words[line + table.RELEASED] = self._released = now = table.clock()
+        words[line + table.RELEASED] = now = table.clock()
         self.used += now - self._taken
         fcntl.flock(self._lock, _UNLOCK)
         # Only now: who waits has said so first, and tried the locks then.
-        if words[table.WAITING] or words[line + table.WANTED]:
-            self._tell_idle()
-
-    def _tell_idle(self) -> None:
-        """Tell the broker, unless this one needs the connection again at once, in its turn."""
-        words, line = self._words, self._line
-        lasted = self._released - words[line + table.GRANTED]
-        if not self._is_brisk or lasted >= self._quantum or words[line + table.WANTED]:
+        if words[line + table.WANTED] or (words[table.WAITING] and self._is_over()):
             self.say(frames.IDLE)
 
     def pin(self) -> None:
