@@ -86,7 +86,8 @@ def test_it_is_seen(host, client):
     visitor = start(client.script(host.sleeps))
     eventually(host.working)
     (process,) = [each for each in host.status()["processes"] if each["pid"] == visitor.pid]
-    assert (process["leased"], process["biased"], process["leases"]) == (1, 0, 1)
+    assert (process["leased"], process["biased"]) == (1, 0)
+    assert process["leases"] >= 1  # its session may have served others before
     assert host.sleeps in process["command"]
     assert host.status()["relayed"] == 1
     assert host.ask("status")["broker"]["clients"] == before + 1

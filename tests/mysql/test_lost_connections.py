@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+from carpool import PoolUnavailable
 from support.proxy import Proxy
 from tests.mysql.conftest import every_way
 from tests.mysql.probing import id_of
@@ -184,8 +185,15 @@ def test_its_own_database_is_dropped(make_pool, mariadb):
     with pytest.raises(Exception, match="Unknown database"):
         pool.acquire()
     mariadb.create_database("soon_gone")
-    with pool.connection(timeout=30) as connection:
-        assert value(connection, "SELECT DATABASE()") == "soon_gone"
+
+    def served():
+        try:
+            with pool.connection(timeout=30) as connection:
+                return value(connection, "SELECT DATABASE()") == "soon_gone"
+        except PoolUnavailable:  # the pool has tried by itself meanwhile, and waits a moment
+            return False
+
+    eventually(served)
     pool.close()
     mariadb.drop_database("soon_gone")
 

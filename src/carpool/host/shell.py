@@ -86,7 +86,7 @@ class Shell(Generic[C]):
         words, owner = self._words, self._line  # OWNER is the first word
         if words[owner] != self._lease:
             return False
-        if words[table.WAITING] and self._is_over():
+        if words[owner + table.WANTED] or (words[table.WAITING] and self._is_over()):
             return False  # else who is quick enough would never have to queue up
         try:
             fcntl.flock(self._lock, _LOCK)
