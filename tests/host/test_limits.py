@@ -14,6 +14,7 @@ from tests.probing import eventually
 USE = "with pool.connection() as c: run(c, 'SELECT 1')"
 ACQUIRE = "c = pool.acquire()"
 RELEASE = "pool.release(c)"
+NOTICED = "all(each._poll(0) for each in pool._idle if each.is_own())"
 
 
 def works_again(worker):
@@ -66,6 +67,8 @@ def test_a_server_that_cannot_be_reached_for_a_while(make_host):
             each.do(USE)
         proxy.refuse()
         proxy.cut()
+        for each in workers:  # it takes a moment to arrive
+            each.do(f"eventually(lambda: {NOTICED})")
         for each in workers:
             with pytest.raises(Failed, match=r"OperationalError|PoolUnavailable"):
                 each.do(ACQUIRE)
@@ -83,9 +86,6 @@ def test_a_server_that_is_not_there_from_the_start(make_host):
             worker.do(ACQUIRE)
         proxy.forward()
         works_again(worker)
-
-
-NOTICED = "all(each._poll(0) for each in pool._idle if each.is_own())"
 
 
 def test_connections_that_break_are_replaced(make_host):
