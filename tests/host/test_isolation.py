@@ -163,17 +163,22 @@ LEFT = {
 }
 
 
-def test_what_a_process_has_set_up_is_gone_when_the_broker_has_had_the_session(make_host, kind):
-    """Else other projects met it, such as the search path of a tenant."""
-    host = make_host(1)
-    worker, other = host.start(), host.start()
-    other.do(USE)
+def set_up(worker, host):
+    """Have a process set a session up for itself, as connection_created's receivers do."""
     worker.do(
         "c = pool.acquire()\n"
         f"run(c, {host.leaves_traces!r})\n"
         "driver.set_up_done(c, by='me')\n"
         "pool.release(c)"
     )
+
+
+def test_what_a_process_has_set_up_is_gone_when_the_broker_has_had_the_session(make_host, kind):
+    """Else other projects met it, such as the search path of a tenant."""
+    host = make_host(1)
+    worker, other = host.start(), host.start()
+    other.do(USE)
+    set_up(worker, host)
     assert worker.do(f"value(c := pool.acquire(), {LEFT[kind]!r})") > 0
     worker.do("pool.release(c); pool.close(0)")
     assert other.do(f"value(c := pool.acquire(), {LEFT[kind]!r})") == 0
@@ -183,12 +188,7 @@ def test_what_a_process_has_set_up_is_gone_where_another_takes_the_session_over(
     host = make_host(1)
     worker, other = host.start(), host.start()
     other.do(USE)
-    worker.do(
-        "c = pool.acquire()\n"
-        f"run(c, {host.leaves_traces!r})\n"
-        "driver.set_up_done(c, by='me')\n"
-        "pool.release(c)"
-    )
+    set_up(worker, host)
     session = worker.do(f"value(c := pool.acquire(), {host.session_id!r})")
     worker.do("pool.release(c)")
     assert other.do(f"value(c := pool.acquire(), {host.session_id!r})") == session

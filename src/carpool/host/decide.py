@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-QUANTUM = 10_000_000  # nanoseconds that others wait while a holder may take its connection again
-PAUSE = 3_000_000  # ... unless it leaves it idle for so long
+QUANTUM = 10_000_000  # nanoseconds of a turn: others wait, but a holder may take it up again
+PAUSE = 3_000_000  # nanoseconds unused, after which a turn is over before its time
 OPENING = 0.05  # seconds for which it is waited that another is opened, while there is room
 COLD = 1_000_000_000  # nanoseconds unused, after which one is taken away rather than another opened
 AT_HAND = 1 << 62  # the rank of a connection that need not be taken away from anybody

@@ -181,11 +181,8 @@ class Lender:
                 continue
             if capped and owner.pid != borrower.pid:
                 continue
-            since_granted, since_released = (
-                now - slot.get(table.GRANTED),
-                now - slot.get(table.RELEASED),
-            )
-            rank = decide.rank(since_granted, since_released, own=owner is borrower, room=room)
+            granted, released = now - slot.get(table.GRANTED), now - slot.get(table.RELEASED)
+            rank = decide.rank(granted, released, own=owner is borrower, room=room)
             if rank >= 0:
                 found.append((rank, slot.number, slot))
         found.sort(reverse=True)
