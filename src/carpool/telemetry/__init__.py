@@ -1,0 +1,1 @@
+"""What the pools did, for people and for programs."""
