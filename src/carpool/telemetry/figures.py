@@ -6,9 +6,10 @@ Figures that only grow count since the pool was made.
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
-from carpool.pool.histogram import Counted
+if TYPE_CHECKING:
+    from carpool.pool.histogram import Counted
 
 # Of `PoolFigures`: what grows, and what is of this moment; sums of processes are sums of these.
 COUNTS = (
