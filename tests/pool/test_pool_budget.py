@@ -53,7 +53,7 @@ def test_release(idle):
         "id": 1,
         "dict.pop": 1,
         "monotonic": 1,
-        "deque.append": 1,
+        "deque.append": 2,  # the entry, and for how long it was used
     }
 
 

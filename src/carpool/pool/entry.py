@@ -43,6 +43,7 @@ class Entry(Generic[C]):
         "check_at",
         "connection",
         "due_at",
+        "pinned",
         "readable",
         "ref",
         "resetting",
@@ -78,6 +79,16 @@ class Entry(Generic[C]):
         self.set_up = False  # `configure` left something that a reset wipes
         self.borrower = ""  # the stack that acquired it, when leaks are watched
         self.warned = False
+        self.pinned = (0, "")  # the lease, by its number, that was pinned last, and why
+
+    def pin(self, reason: str) -> None:
+        """Note that the present lease outlasts its statement."""
+        self.pinned = self.uses, reason
+
+    def why_pinned(self) -> str:
+        """Return why the present lease is pinned; "": it is not."""
+        lease, reason = self.pinned
+        return reason if lease == self.uses else ""
 
     def take(self) -> C:
         """Take the connection out, to hand it over or to close it."""
@@ -90,9 +101,10 @@ class Entry(Generic[C]):
 class Waiter(Generic[C]):
     """A request that waits: its gate opens when it has been given an entry or an error."""
 
-    __slots__ = ("entry", "error", "gate")
+    __slots__ = ("entry", "error", "gate", "since")
 
-    def __init__(self) -> None:
+    def __init__(self, since: float = 0.0) -> None:
+        self.since = since  # when the request began
         self.entry: Entry[C] | None = None
         self.error: BaseException | None = None
         self.gate = Lock()

@@ -25,11 +25,12 @@ import copy
 import weakref
 from collections import deque
 from threading import Event, RLock
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from carpool.errors import PoolClosed, PoolTimeout, PoolUnavailable, TooManyRequests
 from carpool.pool import decide
 from carpool.pool.circuit import Circuit
+from carpool.pool.meter import Meter
 from carpool.pool.stats import Snapshot, Tally
 
 if TYPE_CHECKING:
@@ -69,7 +70,9 @@ class Ledger(Generic[C]):
         self.entries: weakref.WeakSet[Entry[C]] = weakref.WeakSet()  # the same, for their counts
         self.generation = 0  # drains so far
         self.closed = False
+        self.paused = False  # nothing is handed out or opened; what comes back is closed
         self.tally = Tally()
+        self.meter = Meter()
         self.circuit = Circuit()
         self.filled = Event()  # `min_size` connections have been open
 
@@ -85,6 +88,7 @@ class Ledger(Generic[C]):
             self.tally.queued += 1
             self.circuit.wanted_at = now
             self.waiters.append(waiter)
+            self.tally.peak_waiting = max(self.tally.peak_waiting, len(self.waiters))
             self._match()
 
     def enlist_again(self, waiter: Waiter[C]) -> None:
@@ -105,7 +109,8 @@ class Ledger(Generic[C]):
                 f"{self.max_waiting} requests are waiting for a connection to {self.name} "
                 f"already, which is 'max_waiting'; {self._snapshot()}"
             )
-        if not (self.open or self.opening or self.circuit.full) and self.circuit.open(now):
+        down = not (self.open or self.opening or self.paused or self.circuit.full)
+        if down and self.circuit.open(now):
             refusal = PoolUnavailable(
                 f"the last {self.circuit.failures} attempts to connect to {self.name} failed, "
                 f"the next is due in {self.circuit.retry_at - now:.1f} s; {self._snapshot()}"
@@ -126,6 +131,7 @@ class Ledger(Generic[C]):
             self.tally.request_errors += 1
             if waiter.error is not None:
                 raise waiter.error
+            self.tally.timeouts += 1
             message = f"no connection to {self.name} within {timeout:g} s; {self._snapshot()}"
         raise PoolTimeout(message)
 
@@ -150,7 +156,7 @@ class Ledger(Generic[C]):
 
     def _match(self) -> None:
         """Hand what is idle to those who wait, first come, first served. Under the lock."""
-        while self.waiters:
+        while self.waiters and not self.paused:
             try:
                 entry = self.idle.pop()
             except IndexError:
@@ -224,7 +230,7 @@ class Ledger(Generic[C]):
         return self._wanted(now)
 
     def _wanted(self, now: float) -> bool:
-        if self.closed or self.circuit.open(now):
+        if self.closed or self.paused or self.circuit.open(now):
             return False
         if self.circuit.failures and self.opening:
             return False  # one attempt will tell whether the server is back
@@ -241,7 +247,7 @@ class Ledger(Generic[C]):
         """Reserve room for one connection more; False when there is none."""
         with self.lock:
             free = self._counts().size < self.max_size
-            if self.closed or self.circuit.open(now) or not free:
+            if self.closed or self.paused or self.circuit.open(now) or not free:
                 return False
             self.opening += 1
             return True
@@ -251,6 +257,7 @@ class Ledger(Generic[C]):
         with self.lock:
             self.tally.connections += 1
             self.tally.connect_time += seconds
+            self.meter.create_time.note(seconds)
             self._opening_ends()
             self.open += 1
             self.refs.add(entry.ref)
@@ -272,7 +279,7 @@ class Ledger(Generic[C]):
             self.tally.connections += 1
             self.tally.connect_errors += 1
             self.circuit.failed(error, began, now, full=full)
-            if not (self.open or self.opening or full):
+            if not (self.open or self.opening or self.paused or full):
                 self._fail_all(error)
 
     def count_reset(self) -> None:
@@ -348,6 +355,18 @@ class Ledger(Generic[C]):
             self.generation += 1
             return list(self.entries)
 
+    def pause(self) -> list[Entry[C]]:
+        """Hand out and open nothing more; returns the entries, which are to go."""
+        with self.lock:
+            self.paused = True
+        return self.drain()
+
+    def resume(self) -> None:
+        """End a pause."""
+        with self.lock:
+            self.paused = False
+            self._match()
+
     def close(self) -> list[Entry[C]]:
         """Close: who waits is told; returns all entries."""
         with self.lock:
@@ -391,6 +410,27 @@ class Ledger(Generic[C]):
                 **{f"pinned_{reason}": count for reason, count in sorted(tally.pinned.items())},
             }
 
+    def counts(self) -> dict[str, Any]:
+        """Tell what the pool has done, as `carpool.telemetry.figures` calls it."""
+        with self.lock:
+            tally = self.tally
+            failed = self.circuit.error if self.circuit.failures else None
+            return {
+                "acquires": tally.uses + sum(entry.uses for entry in self.entries),
+                "waits": tally.queued,
+                "timeouts": tally.timeouts,
+                "refusals": tally.request_errors - tally.timeouts,
+                "opened": tally.connections - tally.connect_errors,
+                "open_errors": tally.connect_errors,
+                "resets": tally.resets,
+                "leaks": tally.leaks,
+                "returns_bad": tally.returns_bad,
+                "closed": dict(tally.closed),
+                "pins": dict(tally.pinned),
+                "peak_waiting": tally.peak_waiting,
+                "last_error": " ".join(str(failed).split()) if failed else "",
+            }
+
     def _snapshot(self) -> Snapshot:
         return Snapshot(
             max_size=self.max_size,
@@ -402,6 +442,8 @@ class Ledger(Generic[C]):
             closing=self.closing,
             waiting=len(self.waiters),
             last_error=self.circuit.error,
+            waiting_since=self.waiters[0].since if self.waiters else None,
+            paused=self.paused,
         )
 
     def _counts(self) -> decide.Counts:

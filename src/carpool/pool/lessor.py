@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     import weakref
     from collections.abc import Iterator
 
 C = TypeVar("C")
+
+
+class Held(NamedTuple):
+    """A connection that somebody has."""
+
+    key: int  # the connection's id
+    seconds: float
+    pinned: str  # why it is; "": it is not
+    acquired: str  # the stack that acquired it, where leaks are watched; else ""
 
 
 class Lessor(Generic[C]):

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import logging
 import threading
+from operator import attrgetter
 from threading import TIMEOUT_MAX
 from time import monotonic
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from carpool.errors import PoolTimeout
 from carpool.options import Options
@@ -18,7 +19,7 @@ from carpool.pool.crew import Crew
 from carpool.pool.entry import Entry, Waiter
 from carpool.pool.keeper import PING_TIMEOUT, RESET_TIMEOUT, Keeper
 from carpool.pool.ledger import Ledger
-from carpool.pool.lessor import Lessor
+from carpool.pool.lessor import Held, Lessor
 from carpool.pool.opener import HURRY, Opener
 from carpool.sessions import never_end
 
@@ -59,6 +60,8 @@ class Pool(Lessor[C]):
         self._ledger: Ledger[C] = Ledger(self.name, self.options)
         self._idle, self._leased = self._ledger.idle, self._ledger.leased
         self._waiters = self._ledger.waiters
+        self.meter = self._ledger.meter
+        self._note_use = self.meter.use_time.note
         self._crew = crew = Crew(f"carpool {self.name}", self.options.num_workers, self._sweep)
         self._opener = Opener(self.driver, self.options, self._ledger, crew)
         self._keeper = Keeper(self.driver, self.options, self._ledger, crew, self._opener)
@@ -142,7 +145,7 @@ class Pool(Lessor[C]):
     def _wait(self, timeout: float, start: float) -> C:
         """Take the slow way: queue up, have a connection opened if there is room, wait."""
         deadline = start + timeout
-        waiter: Waiter[C] = Waiter()
+        waiter: Waiter[C] = Waiter(start)
         try:
             self._ledger.enlist(waiter, start)
             while True:
@@ -155,8 +158,9 @@ class Pool(Lessor[C]):
                 unfit = entry.resetting or now >= entry.check_at or self._careful
                 if not (unfit or entry.readable(0)) or self._fit(entry, connection, deadline):
                     entry.waited += now - start
+                    self.meter.wait_time.note(now - start)
                     return connection
-                waiter = Waiter()  # that one was dead: keep the place in the queue
+                waiter = Waiter(start)  # that one was dead: keep the place in the queue
                 self._ledger.enlist_again(waiter)
         except BaseException:
             self._abandon(waiter)
@@ -192,7 +196,9 @@ class Pool(Lessor[C]):
             self.refuse(connection)
             return
         now = monotonic()
-        entry.used += now - entry.since
+        held = now - entry.since
+        entry.used += held
+        self._note_use(held)
         clean = self._settle(connection)
         if not clean or now >= entry.due_at or self._thorough or self._asleep:
             self._release_slowly(entry, connection, now, clean=clean)
@@ -233,7 +239,9 @@ class Pool(Lessor[C]):
         if entry is None:
             self.refuse(connection)
             return
-        entry.used += monotonic() - entry.since
+        held = monotonic() - entry.since
+        entry.used += held
+        self._note_use(held)
         self._opener.discard(entry, connection, "discarded")
 
     def leave(self, connection: C) -> None:
@@ -265,6 +273,23 @@ class Pool(Lessor[C]):
     def drain(self) -> None:
         """Have every present connection replaced: idle ones now, the others as they come back."""
         self._retire(self._ledger.drain())
+
+    def pause(self) -> None:
+        """Let acquires wait, within their timeouts, until `resume`; close what is or becomes idle.
+
+        As PgBouncer's PAUSE, for the time in which a database moves. May be called again.
+        """
+        self._retire(self._ledger.pause())
+
+    def resume(self) -> None:
+        """End a pause: who waits is served."""
+        self._ledger.resume()
+        self._opener.order()
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has been closed for good."""
+        return self._ledger.closed
 
     def _retire(self, entries: list[Entry[C]]) -> None:
         for entry in self._ledger.retire(entries):
@@ -298,12 +323,28 @@ class Pool(Lessor[C]):
         if self._leased:  # somebody has to be there for those whose borrowers die
             self._crew.submit(self._sweep)
 
-    def count_pin(self, reason: str, connection: C | None = None) -> bool:  # noqa: ARG002 - it counts where processes share a pool
+    def count_pin(self, reason: str, connection: C | None = None) -> bool:
         """Count a lease that outlasts its statement; tells whether it is the first of its kind.
 
         `connection`: the leased one, if it has been acquired.
         """
+        entry = self._leased.get(id(connection))
+        if entry is not None:
+            entry.pin(reason)
         return self._ledger.count_pin(reason)
+
+    def counts(self) -> dict[str, Any]:
+        """Tell what the pool has done, as `carpool.telemetry.figures` calls it."""
+        return self._ledger.counts()
+
+    def leases(self) -> list[Held]:
+        """Tell who has a connection, those who have had it longest first."""
+        now = monotonic()
+        held = [
+            Held(key, now - entry.since, entry.why_pinned(), entry.borrower)
+            for key, entry in self._leased.copy().items()
+        ]
+        return sorted(held, key=attrgetter("seconds"), reverse=True)
 
     def get_stats(self) -> dict[str, int]:
         """Tell what the pool is and has done, under psycopg_pool's keys; times in milliseconds."""

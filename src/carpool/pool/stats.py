@@ -15,6 +15,7 @@ class Tally:
     queued: int = 0
     waited: float = 0.0  # seconds
     request_errors: int = 0
+    timeouts: int = 0  # of those, the ones that had waited in vain
     returns_bad: int = 0
     connections: int = 0  # attempts
     connect_time: float = 0.0  # seconds, of the attempts that succeeded
@@ -23,6 +24,7 @@ class Tally:
     leaks: int = 0
     closed: Counter[str] = field(default_factory=Counter)  # by reason
     pinned: Counter[str] = field(default_factory=Counter)  # by reason
+    peak_waiting: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +40,15 @@ class Snapshot:
     closing: int
     waiting: int
     last_error: BaseException | None
+    waiting_since: float | None = None  # monotonic, of who has waited longest
+    paused: bool = False
 
     def __str__(self) -> str:
         """Read as the end of an error message."""
         last = " ".join(str(self.last_error).split()) if self.last_error else "none"
+        paused = "PAUSED (`carpool resume` ends that), " if self.paused else ""
         return (
-            f"size {self.size} of {self.max_size}, leased {self.leased}, idle {self.idle}, "
+            f"{paused}size {self.size} of {self.max_size}, leased {self.leased}, idle {self.idle}, "
             f"opening {self.opening}, resetting {self.resetting}, waiting {self.waiting}; "
             f"last connect error: {last}"
         )
