@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping
 
 C = TypeVar("C")
+AS_IT_IS: Final[Mapping[str, Any]] = MappingProxyType({})  # no parameter in place of the driver's
+
+
+class Limits(NamedTuple):
+    """What a server says of its sessions, to one of them; that one is left out of the counts."""
+
+    sessions: int  # of our user in our database
+    max_connections: int  # of the server
+    reserved: int = 0  # of these, those that an ordinary user does not get
+    role_limit: int | None = None  # most sessions of our user; None: no such limit
+    database_limit: int | None = None  # most sessions in our database
+    in_use: int | None = None  # all clients' sessions; None: it does not tell
+    pooler: str = ""  # what stands between the server and us, as far as it shows
+
+    @property
+    def room(self) -> int:
+        """How many sessions an ordinary user of this name can have, if nobody else has any."""
+        tighter = [each for each in (self.role_limit, self.database_limit) if each is not None]
+        return max(0, min([self.max_connections - self.reserved, *tighter]))
 
 
 class NeedsNewSession(Exception):
@@ -155,3 +175,10 @@ class Driver(Protocol[C]):
 
     def no_room(self, error: BaseException) -> bool:
         """Tell whether a failed connect means: server up, no free connection slot."""
+
+    def limits(self, overrides: Mapping[str, Any] = AS_IT_IS) -> Limits | None:
+        """Ask the server how many sessions there are and may be; None: there is no such thing.
+
+        By a session of its own, opened as `connect` does and closed again, so it may take long.
+        Raises the database module's errors.
+        """

@@ -6,11 +6,13 @@ import ctypes
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
+from carpool.driver import AS_IT_IS
 from carpool.errors import StaleCursorError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
+    from carpool.driver import Limits
     from carpool.sockets import Farewell
 
 
@@ -131,6 +133,10 @@ class SessionDriver(Generic[C]):
         """See `Driver`."""
         connection.session.redo = self.adopt(connection)
         connection.session.set_up_by = by
+
+    def limits(self, overrides: Mapping[str, Any] = AS_IT_IS) -> Limits | None:  # noqa: ARG002 - nothing is known
+        """See `Driver`."""
+        return None
 
 
 def never_end(connection: object) -> None:

@@ -9,13 +9,14 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from carpool import sockets
-from carpool.driver import NeedsNewSession
+from carpool.driver import AS_IT_IS, Limits, NeedsNewSession
 from carpool.keys import freeze
 from carpool.looking import text_of
-from carpool.mysql import looking, wire
+from carpool.mysql import limits, looking, wire
 from carpool.mysql.params import CONNECT_TIMEOUT, SetUp, canonical, database_name
 from carpool.mysql.session import tracked
 from carpool.sessions import EVERY_MODE, SessionDriver, never_end
+from carpool.telemetry.limits import visit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -193,6 +194,14 @@ class MySQLDriver(SessionDriver[C]):
         session.lost = True
         if session.underway:  # another thread of the parent was in the middle of something
             never_end(connection)
+
+    def limits(self, overrides: Mapping[str, Any] = AS_IT_IS) -> Limits:
+        """See `Driver`."""
+        with (
+            visit(self, overrides) as connection,
+            contextlib.closing(connection.cursor(self.cursorclass)) as cursor,
+        ):
+            return limits.ask(cursor, connection.thread_id())
 
     # ------------------------------------------------------------------- judge
 

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import oracledb
 
 from carpool import sockets
-from carpool.driver import NeedsNewSession
+from carpool.driver import AS_IT_IS, Limits, NeedsNewSession
 from carpool.keys import freeze
 from carpool.looking import text_of
-from carpool.oracle import looking
+from carpool.oracle import limits, looking
 from carpool.oracle.session import Connection, tracked_connection
 from carpool.sessions import EVERY_MODE, SessionDriver, never_end
+from carpool.telemetry.limits import visit
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator, Mapping
@@ -89,6 +90,16 @@ class OracleDriver(SessionDriver[Connection]):
         if session.socket is not None and session.socket.fileno() >= 0:
             sockets.abandon(session.socket.fileno())
         never_end(connection)  # its destructor would talk to the server
+
+    def limits(self, overrides: Mapping[str, Any] = AS_IT_IS) -> Limits | None:
+        """See `Driver`. None for users who may not see the server's figures."""
+        with visit(self, overrides) as connection, connection.cursor() as cursor:
+            try:
+                return limits.ask(cursor)
+            except oracledb.DatabaseError as error:
+                if any(each in str(error) for each in limits.NO_SUCH_VIEW):
+                    return None
+                raise
 
     # ------------------------------------------------------------------- judge
 

@@ -12,7 +12,9 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import tuple_row
 
 from carpool import sockets
+from carpool.driver import AS_IT_IS, Limits
 from carpool.keys import freeze
+from carpool.postgresql import limits
 from carpool.postgresql.handoff import PsycopgHandoff, hang_up
 from carpool.postgresql.params import (
     database_name,
@@ -23,6 +25,7 @@ from carpool.postgresql.params import (
 )
 from carpool.postgresql.session import Connection, ServerCursor, tracked
 from carpool.sessions import ANY
+from carpool.telemetry.limits import visit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -133,6 +136,11 @@ class PsycopgDriver(PsycopgHandoff):
         connection.session.farewell = None
         if not self.busy(connection):  # else another thread was in the middle of something
             connection.close()
+
+    def limits(self, overrides: Mapping[str, Any] = AS_IT_IS) -> Limits:
+        """See `Driver`."""
+        with visit(self, overrides) as connection, connection.cursor(row_factory=tuple_row) as cur:
+            return limits.ask(cur, connection.info.backend_pid)
 
     # ------------------------------------------------------------------- judge
 

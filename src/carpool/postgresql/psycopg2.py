@@ -16,8 +16,10 @@ from psycopg2 import extensions as ext
 from psycopg2 import sql
 
 from carpool import sockets
+from carpool.driver import AS_IT_IS, Limits
 from carpool.errors import StaleCursorError
 from carpool.keys import freeze
+from carpool.postgresql import limits
 from carpool.postgresql.common import PostgreSQLDriver
 from carpool.postgresql.effects import effect
 from carpool.postgresql.params import (
@@ -26,6 +28,7 @@ from carpool.postgresql.params import (
     startup_options,
 )
 from carpool.sessions import Session
+from carpool.telemetry.limits import visit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -250,6 +253,16 @@ class Psycopg2Driver(PostgreSQLDriver[Connection]):
             sockets.abandon(connection.fileno())
         # It is not closed: for that psycopg waits for a lock, which a thread of the parent may have
         # held at the fork. The object's end does not touch what another process has opened.
+
+    def limits(self, overrides: Mapping[str, Any] = AS_IT_IS) -> Limits:
+        """See `Driver`."""
+        with (
+            visit(self, overrides) as connection,
+            connection.cursor(cursor_factory=ext.cursor) as cursor,
+        ):
+            return limits.ask(cursor, connection.info.backend_pid)
+
+    # ------------------------------------------------------------------- judge
 
     def look(self, connection: Connection) -> bool:
         """See `Driver`. What is readable is left to a ping: psycopg 2 offers nothing smaller."""
