@@ -17,6 +17,7 @@ import pytest
 from carpool import __version__
 from carpool.host import cli, control, places, report, start, urls
 from carpool.host.places import Place
+from carpool.telemetry import text
 from tests.host.brokers import own_place, pid_of, processes_of
 from tests.host.nursery import Failed
 from tests.probing import STUCK, eventually
@@ -198,7 +199,7 @@ def test_what_is_named_by_others_sends_no_codes_to_the_terminal(capsys, place):
     assert " [31m red (postgresql" in out
 
 
-@pytest.mark.parametrize("module", [report, urls])
+@pytest.mark.parametrize("module", [text, urls])
 def test_doctests(module):
     found = doctest.testmod(module)
     assert found.attempted

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from carpool import __version__
 from carpool.host import control, places, report, start, systemd, urls
 from carpool.host.places import NoBroker
+from carpool.telemetry.text import counted
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -237,7 +238,7 @@ def _wait_for_leases(given: Namespace, ids: list[str]) -> None:
     place, told = places.find(given.directory), None
     while leased := _leased(ask(place, "status"), ids):
         if leased != told and not given.json:
-            say(f"waiting for {report.counted(leased, 'connection')} in use")
+            say(f"waiting for {counted(leased, 'connection')} in use")
         told = leased
         time.sleep(LOOK)
     if not given.json:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
+
+from carpool.telemetry.text import counted, cut, duration, short
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-WIDTH = 80
 STATES = ("idle", "leased", "opening", "resetting", "closing")  # what a connection is in one of
 COLUMNS = ("open", "max", "idle", "leased", "pinned", "relayed", *STATES[2:])
 Rates = dict[tuple[str, int], float]  # leases per second of a pool (with pid 0) and its processes
@@ -48,7 +48,7 @@ def _leases(answer: Mapping[str, Any]) -> dict[tuple[str, int], int]:
 
 def _pool(pool: Mapping[str, Any], rates: Rates | None) -> Iterator[str]:
     state = ", PAUSED" if pool["paused"] else ""
-    yield _cut(f"{pool['name']} ({pool['kind']}, pool {pool['id']}{state})")
+    yield cut(f"{pool['name']} ({pool['kind']}, pool {pool['id']}{state})")
     figures = {**pool, "open": sum(pool[each] for each in STATES), "max": pool["max_size"]}
     yield "  " + "".join(f"{name.upper():>8}" for name in COLUMNS[:-2]) + "  RESETTING  CLOSING"
     yield "  " + "".join(
@@ -56,7 +56,7 @@ def _pool(pool: Mapping[str, Any], rates: Rates | None) -> Iterator[str]:
     )
     yield "  " + ", ".join(_events(pool, rates))
     if pool["last_error"]:
-        yield _cut(f"  last error: {pool['last_error']}")
+        yield cut(f"  last error: {pool['last_error']}")
     if pool["processes"]:
         yield from _processes(pool, rates)
 
@@ -82,52 +82,11 @@ def _processes(pool: Mapping[str, Any], rates: Rates | None) -> Iterator[str]:
         done = f"{each['leases']:,}"
         if rates is not None:
             done = f"{rates.get((pool['id'], each['pid']), 0.0):,.1f}"
-        yield _cut(
+        yield cut(
             f"{each['pid']:>10}{each['leased']:>8,}{each['biased']:>8,}{each['waiting']:>9,}"
             f"{done:>12}  {short(each['command'])}"
         )
 
 
-def short(command: str) -> str:
-    """Leave out where programs and other files lie.
-
-    >>> short("/srv/shop/bin/python /srv/shop/bin/gunicorn -b 0.0.0.0:8000 shop.wsgi")
-    'python gunicorn -b 0.0.0.0:8000 shop.wsgi'
-    """
-    words = command.split(" ")
-    return " ".join(os.path.basename(each) if each.startswith("/") else each for each in words)  # noqa: PTH119 - any words
-
-
 def _importance(process: Mapping[str, Any]) -> tuple[int, ...]:
     return (-process["waiting"], -process["leased"], -process["leases"], process["pid"])
-
-
-def _cut(line: str) -> str:
-    """Fit a line in; what others have named may hold anything, also codes for the terminal."""
-    line = "".join(each if each.isprintable() else " " for each in line)
-    return line if len(line) <= WIDTH else line[: WIDTH - 3] + "..."
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun.
-
-    >>> counted(1, "lease"), counted(1200, "lease")
-    ('1 lease', '1,200 leases')
-    """
-    return f"{number:,} {noun}" + "s" * (number != 1)
-
-
-def duration(seconds: float) -> str:
-    """Return a time as people say it.
-
-    >>> duration(0.0123), duration(4.26), duration(130), duration(90_000)
-    ('12 ms', '4.3 s', '2 min 10 s', '25 h 0 min')
-    """
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 60:  # noqa: PLR2004 - a minute
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(int(seconds), 60)
-    if minutes < 60:  # noqa: PLR2004 - an hour
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"
