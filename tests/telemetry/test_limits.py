@@ -2,7 +2,7 @@
 
 import contextlib
 import sqlite3
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 
 import psycopg
 import pymysql
@@ -61,11 +61,13 @@ def test_postgresql_for_an_administrator(driver_class, database, role, hold):
 
 
 @postgresql
-def test_postgresql_for_anybody(driver_class, database, role, hold):
+def test_postgresql_for_anybody(driver_class, database, role, hold, request):
     hold(psycopg, database.params, 2)
     hold(psycopg, role, 3)
     database.query('ALTER ROLE "plain" CONNECTION LIMIT 7')
     database.query(f'ALTER DATABASE "{database.name}" CONNECTION LIMIT 20')
+    database.query("ALTER ROLE postgres CONNECTION LIMIT 50")  # superusers are free of it
+    request.addfinalizer(lambda: database.query("ALTER ROLE postgres CONNECTION LIMIT -1"))
     as_superuser = driver_class(**database.params).limits()
     limits = driver_class(**role).limits()
     assert limits == Limits(3, 200, 3, 7, 20, as_superuser.in_use, "")
@@ -135,6 +137,12 @@ def test_mariadb_for_anybody(driver_class, mariadb_database, account, hold):
     limits = driver_class(**account).limits()
     assert (limits.sessions, limits.role_limit, limits.room) == (3, 4, 4)
     assert limits.in_use >= 5
+
+
+def test_the_asking_session_is_not_counted():
+    cursor = Mock()
+    cursor.fetchone.side_effect = [(3, 151, 0, 5, ""), ("Threads_connected", "42")]
+    assert mysql_limits.ask(cursor, 5) == Limits(3, 151, in_use=41)
 
 
 @mysql
