@@ -67,10 +67,10 @@ class Lodging:
         self._options = options
         self.present = self._find(START)
 
-    def drain(self) -> None:
-        """Have the broker replace all connections of the pool."""
+    def tell(self, want: str) -> None:
+        """Have the broker drain, pause or resume the pool."""
         try:
-            self._command("drain", self.have(monotonic() + START))
+            self._command(want, self.have(monotonic() + START))
         except (FileNotFoundError, ConnectionError):
             self.lose()  # and its connections with it
         except (OSError, ValueError) as error:

@@ -13,8 +13,9 @@ import weakref
 from collections import deque
 from contextlib import suppress
 from dataclasses import replace
+from operator import attrgetter
 from time import monotonic
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from carpool.errors import PoolClosed, PoolError, PoolTimeout
 from carpool.host import frames, table
@@ -26,7 +27,8 @@ from carpool.host.watcher import Watcher
 from carpool.pool import fork, leaks
 from carpool.pool.crew import Crew
 from carpool.pool.keeper import RESET_TIMEOUT
-from carpool.pool.lessor import Lessor
+from carpool.pool.lessor import Held, Lessor
+from carpool.pool.meter import Meter
 from carpool.pool.opener import HURRY, PATIENCE
 from carpool.pool.stats import Snapshot
 from carpool.sessions import never_end
@@ -66,6 +68,7 @@ class HostPool(Lessor[C]):
         self._lodging = Lodging(self.driver, self.options, self.name)
         self._closed = False
         self.tally = Tally()
+        self.meter = Meter()  # server connections are made by the broker, and counted there
         self.crew = Crew(f"carpool {self.name}", self.options.num_workers, self._sweep)
         self._cleaner = Cleaner(self)
         self._resetting = self._cleaner.resetting
@@ -120,7 +123,8 @@ class HostPool(Lessor[C]):
                     break
                 shell = None
         except BaseException as error:
-            self.tally.count(requests_errors=1)
+            timeouts = int(isinstance(error, PoolTimeout))
+            self.tally.count(requests_errors=1, timeouts=timeouts)
             if self._ending:
                 fork.park()
             if not isinstance(error, PoolTimeout):
@@ -128,7 +132,8 @@ class HostPool(Lessor[C]):
             _, _, state = str(error).partition("; ")
             told = f"no connection to {self.name} within {timeout:g} s; {state or error}"
             raise PoolTimeout(told) from None
-        self.tally.count(requests_queued=1, requests_wait_us=int((monotonic() - start) * 1e6))
+        self.meter.wait_time.note(waited := monotonic() - start)
+        self.tally.count(requests_queued=1, requests_wait_us=int(waited * 1e6))
         return self._out(shell)
 
     def _out(self, shell: Shell[C]) -> C:
@@ -224,7 +229,8 @@ class HostPool(Lessor[C]):
             if not attempts:
                 raise
             return self._new_shell(deadline, attempts - 1)
-        shell = Shell(connection, self.driver, found.words, self._set_up)
+        note = self.meter.use_time.note
+        shell = Shell(connection, self.driver, found.words, self._set_up, note)
         key = shell.key  # not the shell: one that is lost shall end, and not be its own keeper
         shell.ref = weakref.ref(connection, lambda _: self._died(key))
         self._watcher.watch(shell)
@@ -364,7 +370,15 @@ class HostPool(Lessor[C]):
 
     def drain(self) -> None:
         """Have every present connection replaced, of all processes. Raises `PoolError`."""
-        self._lodging.drain()
+        self._lodging.tell("drain")
+
+    def pause(self) -> None:
+        """Let acquires of all processes wait until `resume`. Raises `PoolError`."""
+        self._lodging.tell("pause")
+
+    def resume(self) -> None:
+        """End a pause. Raises `PoolError`."""
+        self._lodging.tell("resume")
 
     def check(self) -> None:
         """Ping this process' idle connections; the broker replaces those that do not answer."""
@@ -421,8 +435,30 @@ class HostPool(Lessor[C]):
         """See `Pool.count_pin`; the broker's status shows which connections these are."""
         shell = self._leased.get(id(connection))
         if shell is not None:
-            shell.pin()
+            shell.pin(reason)
         return self.tally.count_pin(reason)
+
+    def counts(self) -> dict[str, Any]:
+        """Tell what this process has done, as `carpool.telemetry.figures` calls it."""
+        return self.tally.counts(self._watcher.shells())
+
+    def leases(self) -> list[Held]:
+        """Tell who of this process has a connection, those who have had it longest first."""
+        held = [
+            Held(key, shell.held(), shell.why_pinned(), shell.borrower)
+            for key, shell in self._leased.copy().items()
+        ]
+        return sorted(held, key=attrgetter("seconds"), reverse=True)
+
+    @property
+    def home(self) -> str:
+        """The pool's id at its broker; "": there is none at present."""
+        found = self._lodging.present
+        return found.pool if found else ""
+
+    def is_closed(self) -> bool:
+        """Tell whether it has been closed for good."""
+        return self._closed
 
     def get_stats(self) -> dict[str, int]:
         """Tell what this process has done, under psycopg_pool's keys; times in milliseconds.

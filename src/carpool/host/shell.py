@@ -16,6 +16,7 @@ from carpool.host import frames, table
 
 if TYPE_CHECKING:
     import weakref
+    from collections.abc import Callable
 
     from carpool.host.handoff import Handoff
 
@@ -41,12 +42,19 @@ class NoAnswer(errors.PoolTimeout):
 class Shell(Generic[C]):
     """A connection object, its channel to the broker, and the lease it had last.
 
+    `note_use` is called with the seconds that each lease has lasted.
+
     It belongs to one owner at a time: the deque it lies in, or the thread that took it out. While
     leased, `connection` is None: the pool holds it weakly then, to notice if it is dropped.
     """
 
     def __init__(
-        self, connection: C, driver: Handoff[C], words: memoryview, set_up: dict[int, object]
+        self,
+        connection: C,
+        driver: Handoff[C],
+        words: memoryview,
+        set_up: dict[int, object],
+        note_use: Callable[[float], object],
     ) -> None:
         self._set_up = set_up  # by the server's numbers: who of this process has set them up
         self._server_id = 0
@@ -66,6 +74,8 @@ class Shell(Generic[C]):
         self._lease = NONE
         self._held = False  # its lock, by us
         self._pinned = False
+        self._pinned_for = ""
+        self._note_use = note_use
         self.spent = False  # its connection object has closed itself
         self.uses = self.used = 0  # leases, and nanoseconds for which they were held
         self._taken = 0  # when the present one began
@@ -250,16 +260,26 @@ class Shell(Generic[C]):
             words[line + table.PINNED] = 0
         words[line + table.USE] = table.IDLE
         words[line + table.RELEASED] = now = table.clock()
-        self.used += now - self._taken
+        self.used += (held := now - self._taken)
+        self._note_use(held / 1e9)
         fcntl.flock(self._lock, _UNLOCK)
         # Only now: who waits has said so first, and tried the locks then.
         if words[line + table.WANTED] or (words[table.WAITING] and self._is_over()):
             self.say(frames.IDLE)
 
-    def pin(self) -> None:
+    def pin(self, reason: str) -> None:
         """Show that the lease outlasts its statement, until it is given back."""
         self._pinned = True
+        self._pinned_for = reason
         self._words[self._line + table.PINNED] = 1
+
+    def why_pinned(self) -> str:
+        """Return why the present lease is pinned; "": it is not."""
+        return self._pinned_for if self._pinned else ""
+
+    def held(self) -> float:
+        """Return for how many seconds the present lease has been held."""
+        return (table.clock() - self._taken) / 1e9
 
     def leave_traces(self) -> None:
         """Note that the session has been set up in a way that others must not meet."""
@@ -283,7 +303,8 @@ class Shell(Generic[C]):
         """
         if self._held:
             self._held = False
-            self.used += table.clock() - self._taken
+            self.used += (held := table.clock() - self._taken)
+            self._note_use(held / 1e9)
             if kind == frames.BACK:
                 self._words[self._line + table.USE] = table.IDLE
             fcntl.flock(self._lock, _UNLOCK)

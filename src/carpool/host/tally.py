@@ -35,6 +35,26 @@ class Tally:
             self._pinned[reason] += 1
             return self._pinned[reason] == 1
 
+    def counts(self, shells: Iterable[Shell[Any]]) -> dict[str, Any]:
+        """Tell it all as `carpool.telemetry.figures` calls it; connections are the broker's."""
+        with self._lock:
+            counts, pinned = Counter(self._counts), Counter(self._pinned)
+        return {
+            "acquires": counts["uses"] + sum(each.uses for each in shells),
+            "waits": counts["requests_queued"],
+            "timeouts": counts["timeouts"],
+            "refusals": counts["requests_errors"] - counts["timeouts"],
+            "opened": 0,
+            "open_errors": 0,
+            "resets": counts["resets"],
+            "leaks": counts["leaks"],
+            "returns_bad": counts["returns_bad"],
+            "closed": {},
+            "pins": dict(pinned),
+            "peak_waiting": 0,
+            "last_error": "",
+        }
+
     def stats(
         self, now: Snapshot, options: Options, shells: Iterable[Shell[Any]]
     ) -> dict[str, int]:

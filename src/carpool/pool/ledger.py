@@ -87,8 +87,8 @@ class Ledger(Generic[C]):
                 raise refusal
             self.tally.queued += 1
             self.circuit.wanted_at = now
+            self.tally.peak_waiting = max(self.tally.peak_waiting, len(self.waiters) + 1)
             self.waiters.append(waiter)
-            self.tally.peak_waiting = max(self.tally.peak_waiting, len(self.waiters))
             self._match()
 
     def enlist_again(self, waiter: Waiter[C]) -> None:

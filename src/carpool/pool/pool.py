@@ -286,9 +286,8 @@ class Pool(Lessor[C]):
         self._ledger.resume()
         self._opener.order()
 
-    @property
-    def closed(self) -> bool:
-        """Whether it has been closed for good."""
+    def is_closed(self) -> bool:
+        """Tell whether it has been closed for good."""
         return self._ledger.closed
 
     def _retire(self, entries: list[Entry[C]]) -> None:
