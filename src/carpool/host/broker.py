@@ -15,6 +15,7 @@ import socket
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from time import monotonic
@@ -200,6 +201,8 @@ class Broker:
             self._close_unused(request, answer)
         elif want in ("drain", "pause", "resume"):
             self._command(want, request, answer)
+        elif want == "resize":
+            self._resize(request, answer)
         else:
             answer(_failure(f"{want!r} is nothing that this broker knows"))
 
@@ -212,6 +215,19 @@ class Broker:
         for house in houses:
             getattr(house.lender, want)()
         answer({"ok": True, "pools": [each.id for each in houses]})
+
+    def _resize(self, request: dict[str, Any], answer: Callable[..., object]) -> None:
+        house = self.houses.get(request.get("pool", ""))
+        try:
+            min_size, max_size = request["sizes"]
+            if house is None:
+                raise ValueError(f"there is no pool {request.get('pool')!r}")  # noqa: TRY301 - told as all here
+            sizes = replace(house.lender.options, min_size=min_size, max_size=max_size)
+        except (ValueError, TypeError, KeyError) as error:
+            answer(_failure(str(error)))
+            return
+        house.lender.adopt(sizes)
+        answer({"ok": True, "pools": [house.id]})
 
     def _close_unused(self, request: dict[str, Any], answer: Callable[..., object]) -> None:
         """Close a pool, or those of a database, unless others are connected; answer then."""

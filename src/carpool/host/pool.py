@@ -202,6 +202,8 @@ class HostPool(Lessor[C]):
             self._asking.discard(shell)
 
     def _wake_up(self) -> None:
+        if fork.asleep:
+            fork.wake()
         if self._asleep:
             self._asleep = False
             self._watcher.resume()
@@ -473,6 +475,7 @@ class HostPool(Lessor[C]):
         idle = sum(each.is_own() for each in self._idle.copy())  # others were taken away since
         leased, resetting = len(self._leased), len(self._resetting)
         return Snapshot(
+            min_size=self.options.min_size,
             max_size=self.options.max_size,
             size=idle + leased + resetting,
             leased=leased,
@@ -485,6 +488,9 @@ class HostPool(Lessor[C]):
         )
 
     # -------------------------------------------------------- forks and the end
+
+    def wake(self) -> None:
+        """See `Pool.wake`."""
 
     def before_fork(self, timeout: float) -> None:
         """Give back what is idle, and pause the threads."""

@@ -15,6 +15,7 @@ from carpool.host.visitor import Visit
 if TYPE_CHECKING:
     from carpool.host.broker import Broker, House
     from carpool.host.slots import Slot
+    from carpool.pool import Pool
 
 
 def status(broker: Broker) -> dict[str, Any]:
@@ -62,8 +63,15 @@ def _pool(house: House) -> dict[str, Any]:
         "errors": lender.supply.errors,
         "last_error": str(lender.supply.last_error or ""),
         "paused": lender.paused,
+        "counts": _counts(lender.supply.pool),
         "processes": _processes(house, slots),
     }
+
+
+def _counts(pool: Pool[Any]) -> dict[str, Any]:
+    for durations in (pool.meter.create_time, pool.meter.use_time, pool.meter.wait_time):
+        durations.settle()
+    return {**pool.counts(), "create_time": pool.meter.create_time.tell()}
 
 
 def _processes(house: House, slots: list[Slot]) -> list[dict[str, Any]]:

@@ -154,6 +154,7 @@ class Crew:
         try:
             result = task()
         except BaseException:
-            logger.exception("%s: background work failed", self._name)
+            name = self._name.removeprefix("carpool ")
+            logger.exception("%s: background work failed", name, extra={"pool": name})
             return PATIENCE
         return result if isinstance(result, float) else None

@@ -23,6 +23,9 @@ AT_EXIT = 1.0  # seconds that the end of a process may take, in all
 class Pooling(Protocol):
     """What a pool answers for this module."""
 
+    def wake(self) -> None:
+        """Begin with background work, which is needed from now on."""
+
     def before_fork(self, timeout: float) -> None:
         """Pause the background threads."""
 
@@ -40,11 +43,25 @@ class Pooling(Protocol):
 
 
 _pools: weakref.WeakSet[Pooling] = weakref.WeakSet()
+asleep = True  # nobody has needed a connection yet, or since the last fork
 
 
 def register(pool: Pooling) -> None:
     """Include a pool in what follows. Thread-safe."""
     _pools.add(pool)
+
+
+def wake() -> None:
+    """Have background work begin: somebody needs a connection. Thread-safe."""
+    global asleep  # noqa: PLW0603 - there is one process
+    asleep = False
+    for pool in list(_pools):
+        pool.wake()
+
+
+def _fall_asleep() -> None:
+    global asleep  # noqa: PLW0603 - there is one process
+    asleep = True
 
 
 def _before() -> None:
@@ -54,11 +71,13 @@ def _before() -> None:
 
 
 def _in_parent() -> None:
+    _fall_asleep()
     for pool in list(_pools):
         pool.after_fork_in_parent()
 
 
 def _in_child() -> None:
+    _fall_asleep()
     for pool in list(_pools):
         pool.after_fork_in_child()
 

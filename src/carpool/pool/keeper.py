@@ -7,7 +7,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from carpool.driver import NeedsNewSession
-from carpool.pool import decide, leaks
+from carpool.pool import decide, hooks, leaks
 from carpool.pool.decide import Upkeep
 
 if TYPE_CHECKING:
@@ -51,9 +51,12 @@ class Keeper(Generic[C]):
         if callable(how):
             self._ledger.tend(entry)
             self._crew.submit(lambda: self._in_worker(self._reset_by_user, entry, connection))
+            self._tell_of_reset()
         elif how == "always":
             self._begin_reset(entry, connection, everything=True)
-        elif how == "auto" and not clean:
+        elif clean:
+            self._return(entry, connection)
+        elif how == "auto":
             everything = self._driver.effect(connection) is not None
             self._begin_reset(entry, connection, everything=everything)
         elif not self._driver.in_transaction(connection):
@@ -80,6 +83,11 @@ class Keeper(Generic[C]):
         else:
             self._ledger.tend(entry)
             self._crew.submit(lambda: self._in_worker(self.finish, entry, connection))
+        self._tell_of_reset()
+
+    def _tell_of_reset(self) -> None:
+        if hooks.reset:
+            hooks.reset(self._opener.pool())
 
     def _in_worker(
         self, reset: Callable[[Entry[C], C], None], entry: Entry[C], connection: C
@@ -114,7 +122,12 @@ class Keeper(Generic[C]):
         self._driver.adopt(connection)
 
     def _give_up(self, entry: Entry[C], connection: C, error: BaseException) -> None:
-        logger.warning("%s: a reset failed, closing: %s", self._ledger.name, error)
+        logger.warning(
+            "%s: a reset failed, closing: %s",
+            self._ledger.name,
+            error,
+            extra={"pool": self._ledger.name, "reason": "reset failed"},
+        )
         self._opener.discard(entry, connection, "reset failed")
 
     def _return(self, entry: Entry[C], connection: C) -> None:
@@ -176,7 +189,12 @@ class Keeper(Generic[C]):
                 raise ConnectionError("closed by the server or the network while idle")  # noqa: TRY301 - one way out
             self._driver.ping(connection, PING_TIMEOUT)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is of no use any more
-            logger.info("%s: dropping an idle connection: %s", self._ledger.name, error)
+            logger.info(
+                "%s: dropping an idle connection: %s",
+                self._ledger.name,
+                error,
+                extra={"pool": self._ledger.name, "reason": "broken"},
+            )
             self._opener.discard(entry, connection, "broken")
         else:
             entry.check_at = monotonic() + self._options.check_after
@@ -203,6 +221,11 @@ class Keeper(Generic[C]):
                 leaks.warn(entry, self._ledger.name, held)
                 with self._ledger.lock:
                     self._ledger.tally.leaks += 1
+                if hooks.leaked:
+                    self._tell_of_leak(entry, held)
+
+    def _tell_of_leak(self, entry: Entry[C], held: float) -> None:
+        hooks.leaked(self._opener.pool(), connection=entry.ref(), held=held, stack=entry.borrower)
 
     def _probe(self, now: float) -> bool:
         """Decide whether to try by ourselves to reach a server that refused the last attempt."""

@@ -433,6 +433,7 @@ class Ledger(Generic[C]):
 
     def _snapshot(self) -> Snapshot:
         return Snapshot(
+            min_size=self.min_size,
             max_size=self.max_size,
             size=self._counts().size,
             leased=len(self.leased),

@@ -5,9 +5,13 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
+from carpool.pool import hooks
+
 if TYPE_CHECKING:
     import weakref
     from collections.abc import Iterator
+
+    from carpool.options import Options
 
 C = TypeVar("C")
 
@@ -25,7 +29,10 @@ class Lessor(Generic[C]):
     """Leases the connections of a driver; what may be leased, and how, is its subclasses' part."""
 
     driver: Any
+    options: Options
     name: str
+    _careful: bool  # an acquire does more than look
+    _thorough: bool  # a release does more than look
     inherited: list[weakref.ref[C]] = []  # noqa: RUF012 - replaced in forked children, never changed
 
     def acquire(self, timeout: float | None = None, prefer: C | None = None) -> C:
@@ -46,6 +53,14 @@ class Lessor(Generic[C]):
                 self.driver.commit(connection)
         finally:
             self.release(connection)
+
+    def heed_hooks(self) -> None:
+        """Take the quick ways where neither the options nor those who listen want more."""
+        options = self.options
+        self._careful = bool(options.check or options.leak_warning or hooks.acquired)
+        self._thorough = bool(
+            options.reset == "always" or callable(options.reset) or hooks.released
+        )
 
     def refuse(self, connection: C) -> None:
         """Raise ValueError for a connection that is not leased; not for one of before a fork."""

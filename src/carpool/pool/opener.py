@@ -8,11 +8,11 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from carpool.errors import PoolError
-from carpool.pool import decide
+from carpool.pool import decide, hooks
 from carpool.pool.entry import Entry, Ref
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from carpool.driver import Driver
     from carpool.options import Options
@@ -28,7 +28,15 @@ logger = logging.getLogger("carpool.pool")
 class Opener(Generic[C]):
     """Opens what the ledger wants and closes what it has struck off."""
 
-    def __init__(self, driver: Driver[C], options: Options, ledger: Ledger[C], crew: Crew) -> None:
+    def __init__(
+        self,
+        driver: Driver[C],
+        options: Options,
+        ledger: Ledger[C],
+        crew: Crew,
+        pool: Callable[[], object],
+    ) -> None:
+        self.pool = pool  # whose events these are; None if nobody has it any more
         self._driver = driver
         self._options = options
         self._ledger = ledger
@@ -60,7 +68,10 @@ class Opener(Generic[C]):
                 self._driver.close(connection, self.patience)
             self._failed(error, start)
             return False
-        self._ledger.opened(entry, generation, monotonic() - start)
+        seconds = monotonic() - start
+        self._ledger.opened(entry, generation, seconds)
+        if hooks.opened:
+            hooks.opened(self.pool(), connection=connection, seconds=seconds)
         if not self._ledger.put(entry):
             self.discard(entry, entry.take(), "drained")
         return True
@@ -94,13 +105,28 @@ class Opener(Generic[C]):
     def _failed(self, error: BaseException, began: float) -> None:
         if not isinstance(error, Exception):  # an exit of a hook's is nothing for those who wait
             error = PoolError(f"opening a connection to {self._ledger.name} ended with {error!r}")
-        logger.warning("%s: connecting failed: %s", self._ledger.name, error)
+        now = monotonic()
+        logger.warning(
+            "%s: connecting failed: %s",
+            self._ledger.name,
+            error,
+            extra={
+                "pool": self._ledger.name,
+                "reason": type(error).__name__,
+                "seconds": now - began,
+            },
+        )
         full = self._driver.no_room(error)
-        self._ledger.open_failed(error, began, monotonic(), full=full)
+        self._ledger.open_failed(error, began, now, full=full)
 
     def discard(self, entry: Entry[C], connection: C, reason: str) -> None:
         """Close a connection that is one's own, in a worker; then have others opened if wanted."""
-        logger.debug("%s: closing a connection: %s", self._ledger.name, reason)
+        logger.debug(
+            "%s: closing a connection: %s",
+            self._ledger.name,
+            reason,
+            extra={"pool": self._ledger.name, "reason": reason},
+        )
         self._crew.submit(lambda: self.close(entry, connection, reason))
 
     def close(self, entry: Entry[C], connection: C, reason: str) -> None:
@@ -112,6 +138,8 @@ class Opener(Generic[C]):
         finally:
             self._ledger.close_ends(entry)
             self.order()
+        if hooks.closed:
+            hooks.closed(self.pool(), connection=connection, reason=reason)
 
     def _died(self, ref: Ref[C]) -> None:
         """Notice a connection that died with its borrower. Runs in a finalizer: takes no lock."""
@@ -121,6 +149,10 @@ class Opener(Generic[C]):
     def _strike(self, ref: Ref[C], entry: Entry[C] | None) -> None:
         if self._ledger.lost(ref, entry):
             logger.warning(
-                "%s: a connection was dropped without being given back", self._ledger.name
+                "%s: a connection was dropped without being given back",
+                self._ledger.name,
+                extra={"pool": self._ledger.name, "reason": "lost"},
             )
             self.order()
+            if hooks.closed:
+                hooks.closed(self.pool(), connection=None, reason="lost")

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import logging
 import threading
+import weakref
 from operator import attrgetter
 from threading import TIMEOUT_MAX
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from carpool.errors import PoolTimeout
+from carpool.errors import PoolTimeout, TooManyRequests
 from carpool.options import Options
-from carpool.pool import fork, leaks
+from carpool.pool import fork, hooks, leaks
 from carpool.pool.crew import Crew
 from carpool.pool.entry import Entry, Waiter
 from carpool.pool.keeper import PING_TIMEOUT, RESET_TIMEOUT, Keeper
@@ -44,10 +45,7 @@ class Pool(Lessor[C]):
         self.name = options.name or driver.name
         self._settle = driver.settle
         self._check_after = options.check_after
-        # Whether an acquire does more than look: see `_fit`.
-        self._careful = bool(options.check or options.leak_warning)
-        # Whether a release does more than look: see `_release_slowly`.
-        self._thorough = options.reset == "always" or callable(options.reset)
+        hooks.follow(self)  # which sets `_careful`, see `_fit`, and `_thorough`, `_release_slowly`
         self._ending = False  # the process
         self._start_over()
         fork.register(self)
@@ -63,7 +61,7 @@ class Pool(Lessor[C]):
         self.meter = self._ledger.meter
         self._note_use = self.meter.use_time.note
         self._crew = crew = Crew(f"carpool {self.name}", self.options.num_workers, self._sweep)
-        self._opener = Opener(self.driver, self.options, self._ledger, crew)
+        self._opener = Opener(self.driver, self.options, self._ledger, crew, weakref.ref(self))
         self._keeper = Keeper(self.driver, self.options, self._ledger, crew, self._opener)
 
     def _sweep(self) -> float | None:
@@ -99,7 +97,7 @@ class Pool(Lessor[C]):
                     return connection
                 if timeout is None:
                     timeout = self.options.timeout
-                if self._fit(entry, connection, now + timeout):
+                if self._fit(entry, connection, now, now + timeout):
                     return connection
                 return self._wait(timeout, now)
         return self._wait(self.options.timeout if timeout is None else timeout, monotonic())
@@ -117,14 +115,22 @@ class Pool(Lessor[C]):
                 return each
         return entry
 
-    def _fit(self, entry: Entry[C], connection: C, deadline: float) -> bool:
+    def _fit(self, entry: Entry[C], connection: C, start: float, deadline: float) -> bool:
         """Do what goes beyond a look; False: the connection was broken, and is being closed."""
         try:
             self._examine(entry, connection, max(0.0, deadline - entry.since))
+            if hooks.acquired:
+                waited, reused = monotonic() - start, entry.uses > 1
+                hooks.acquired(self, connection=connection, waited=waited, reused=reused)
         except BaseException as error:
             self._opener.discard(entry, connection, "broken")
             self._leased.pop(id(connection), None)
-            logger.info("%s: dropping an idle connection: %s", self.name, error)
+            logger.info(
+                "%s: dropping an idle connection: %s",
+                self.name,
+                error,
+                extra={"pool": self.name, "reason": "broken"},
+            )
             if not isinstance(error, Exception):
                 raise
             return False
@@ -156,21 +162,27 @@ class Pool(Lessor[C]):
                 self._leased[id(connection)] = entry
                 entry.connection = waiter.entry = None
                 unfit = entry.resetting or now >= entry.check_at or self._careful
-                if not (unfit or entry.readable(0)) or self._fit(entry, connection, deadline):
+                if not (unfit or entry.readable(0)) or self._fit(
+                    entry, connection, start, deadline
+                ):
                     entry.waited += now - start
                     self.meter.wait_time.note(now - start)
                     return connection
                 waiter = Waiter(start)  # that one was dead: keep the place in the queue
                 self._ledger.enlist_again(waiter)
-        except BaseException:
+        except BaseException as error:
             self._abandon(waiter)
             if self._ending:
                 fork.park()
+            if hooks.exhausted and isinstance(error, PoolTimeout | TooManyRequests):
+                hooks.exhausted(self, waited=monotonic() - start, error=error)
             raise
 
     def _await(self, waiter: Waiter[C], timeout: float, deadline: float) -> Entry[C]:
         if waiter.entry is None:
             self._crew.attend()
+            if fork.asleep:
+                fork.wake()
             self._opener.order()
         waiter.gate.acquire(timeout=min(TIMEOUT_MAX, max(0.0, deadline - monotonic())))
         return waiter.entry or self._ledger.too_late(waiter, timeout)
@@ -211,9 +223,18 @@ class Pool(Lessor[C]):
             self._opener.discard(entry, entry.take(), "drained")
 
     def _release_slowly(self, entry: Entry[C], connection: C, now: float, *, clean: bool) -> None:
-        """Give back what has to be reset, renewed, reported or closed."""
+        """Give back what has to be told of, reset, renewed, reported or closed."""
+        try:
+            if hooks.released:
+                hooks.released(self, connection=connection, held=now - entry.since)
+        finally:
+            self._take_back(entry, connection, now, clean=clean)
+
+    def _take_back(self, entry: Entry[C], connection: C, now: float, *, clean: bool) -> None:
         self._asleep = False
         self._crew.attend()
+        if fork.asleep:
+            fork.wake()
         reported = leaks.returned(entry, self.name, now - entry.since)
         if self.driver.broken(connection):
             with self._ledger.lock:
@@ -242,6 +263,8 @@ class Pool(Lessor[C]):
         held = monotonic() - entry.since
         entry.used += held
         self._note_use(held)
+        if hooks.released:
+            hooks.released(self, connection=connection, held=held)
         self._opener.discard(entry, connection, "discarded")
 
     def leave(self, connection: C) -> None:
@@ -330,6 +353,8 @@ class Pool(Lessor[C]):
         entry = self._leased.get(id(connection))
         if entry is not None:
             entry.pin(reason)
+        if hooks.pinned:
+            hooks.pinned(self, reason=reason)
         return self._ledger.count_pin(reason)
 
     def counts(self) -> dict[str, Any]:
@@ -354,6 +379,9 @@ class Pool(Lessor[C]):
         return self._ledger.snapshot()
 
     # -------------------------------------------------------- forks and the end
+
+    def wake(self) -> None:
+        """Has nothing to begin with: each need of its own starts its threads."""
 
     def before_fork(self, timeout: float) -> None:
         """Pause the background threads, so that none is in the middle of something."""

@@ -31,6 +31,7 @@ class Tally:
 class Snapshot:
     """A pool at one moment, for errors and statistics."""
 
+    min_size: int
     max_size: int
     size: int
     leased: int

@@ -6,9 +6,14 @@ Figures that only grow count since the pool was made.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from carpool.pool import histogram
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from carpool.pool.histogram import Counted
 
 # Of `PoolFigures`: what grows, and what is of this moment; sums of processes are sums of these.
@@ -33,6 +38,7 @@ class Lease(TypedDict):
     """A connection that somebody has had for a while."""
 
     held: float  # seconds
+    pid: int
     alias: str  # of the database, "" where it is not known
     thread: str  # its name, "" where it is not known
     pinned: str  # the reason; "": it is not
@@ -49,6 +55,7 @@ class PoolFigures(TypedDict):
     database: str
     mode: str
     share: str
+    home: str  # the pool's id at its broker, with share: host; "": it is at none
     min_size: int
     max_size: int
     timeout: float
@@ -127,3 +134,43 @@ class Report(TypedDict):
     processes: int
     broker: dict[str, Any] | None  # pid, version, uptime, linger, clients
     faults: list[str]  # what could not be read, and why
+
+
+def added(into: dict[str, Any], *several: Mapping[str, Any]) -> dict[str, Any]:
+    """Set what grows, in figures, to the sum of several ones'; returns them."""
+    for key in COUNTS:
+        into[key] = sum(each[key] for each in several)
+    for key in BY_REASON:
+        total: Counter[str] = Counter()
+        for each in several:
+            total.update(each[key])
+        into[key] = dict(total)
+    for key in HISTOGRAMS:
+        into[key] = histogram.together(each[key] for each in several)
+    return into
+
+
+def nothing(name: str) -> PoolFigures:
+    """Return the figures of a pool that nobody has used."""
+    empty: Any = {
+        "name": name,
+        "aliases": [],
+        "vendor": "",
+        "database": "",
+        "mode": "",
+        "share": "process",
+        "home": "",
+        "min_size": 0,
+        "max_size": 0,
+        "timeout": 0.0,
+        "paused": False,
+        "obeyed": 0,
+        "longest_wait": 0.0,
+        **dict.fromkeys((*GAUGES, *COUNTS, "peak_leased", "peak_waiting"), 0),
+        **{key: {} for key in BY_REASON},
+        **{key: histogram.nothing() for key in HISTOGRAMS},
+        "last_error": "",
+        "leases": [],
+        "recent": [],
+    }
+    return empty  # type: ignore[no-any-return] # it has all keys

@@ -15,6 +15,7 @@ from carpool import registry
 from carpool.driver import NeedsNewSession
 from carpool.errors import PoolClosed, PoolTimeout
 from carpool.host.handoff import NotShareable
+from carpool.telemetry import publisher
 from carpool.wrapper import threads
 from carpool.wrapper.settings import PARAMETERS, copied, read_options, refuse_mode, refuse_share
 
@@ -115,6 +116,8 @@ class SessionMode(BaseDatabaseWrapper):
             except NotShareable as reason:
                 raise refuse_share(self.alias, reason) from reason
             self._chosen_for, self._chosen_zone = chosen_for, self.timezone
+            if self._pool is not None:
+                publisher.watch(self._pool, self)
             self._chosen()
         return self._pool
 
