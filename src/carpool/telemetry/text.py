@@ -8,9 +8,9 @@ WIDTH = 80
 
 
 def cut(line: str, width: int = WIDTH) -> str:
-    """Fit a line in; what others have named may hold anything, also codes for the terminal.
+    r"""Fit a line in; what others have named may hold anything, also codes for the terminal.
 
-    >>> cut("a name of \\x1b[31mfar too many words", 20)
+    >>> cut("a name of \x1b[31mfar too many words", 20)
     'a name of  [31mfa...'
     """
     line = printable(line)
@@ -18,9 +18,9 @@ def cut(line: str, width: int = WIDTH) -> str:
 
 
 def printable(text: str) -> str:
-    """Put spaces for what is no letter, sign or space.
+    r"""Put spaces for what is no letter, sign or space.
 
-    >>> printable("two\\nlines")
+    >>> printable("two\nlines")
     'two lines'
     """
     return "".join(each if each.isprintable() else " " for each in text)
@@ -43,7 +43,7 @@ def duration(seconds: float) -> str:
     ('0.42 ms', '12 ms', '4.3 s', '2 min 10 s', '25 h 0 min')
     """
     if seconds < 0.01:  # noqa: PLR2004 - below, the digits after the point tell something
-        return f"{round(seconds * 1000, 2):g} ms"
+        return f"{round(seconds * 1000, 2):.2g} ms"
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 60:  # noqa: PLR2004 - a minute

@@ -1,0 +1,85 @@
+"""How far an order to a pool has come. Pure: a pool's figures in, words out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+
+from carpool.errors import OptionsError
+from carpool.options import Options
+from carpool.telemetry.text import counted
+
+if TYPE_CHECKING:
+    from carpool.telemetry.figures import Total
+
+Verb: TypeAlias = Literal["drain", "pause", "resume", "resize"]
+
+
+class Undone(Exception):
+    """Somebody has given another order since; the message says which."""
+
+
+class Order(NamedTuple):
+    """An order that has been given."""
+
+    verb: Verb
+    pool: str  # its name
+    number: int  # 0: it was the broker that was told, and it has obeyed
+    sizes: tuple[int, int] | None = None  # min and max, to resize
+
+
+def sizes(least: str | int, most: str | int) -> tuple[int, int]:
+    """Return the sizes that a pool may be given. Raises `OptionsError`.
+
+    >>> sizes("2", "20")
+    (2, 20)
+    """
+    try:
+        given = int(least), int(most)
+    except ValueError:
+        raise OptionsError(f"{least!r} and {most!r}: both must be whole numbers") from None
+    checked = Options(min_size=given[0], max_size=given[1])
+    return checked.min_size, checked.max_size
+
+
+def waits_for(order: Order, pool: Total) -> str:
+    """Say what an order still waits for; "": nothing. Raises `Undone`."""
+    silent = [part for part in pool["parts"] if part["figures"]["obeyed"] < order.number]
+    if silent and order.number:
+        obeyed = len(pool["parts"]) - len(silent)
+        pids = ", ".join(str(part["pid"]) for part in silent)
+        return f"{obeyed} of {counted(len(pool['parts']), 'process')} told, waiting for {pids}"
+    if order.verb != "pause":
+        return ""
+    return _in_use(pool) if order.number else _lent(pool)
+
+
+def outcome(order: Order, pool: Total) -> str:
+    """Say what an order that waits for nothing has done."""
+    processes = counted(len(pool["parts"]), "process")
+    if order.verb == "pause":
+        return f"Paused: no connection of {order.pool} is open; resume lets acquires go on"
+    if order.verb == "resume":
+        return f"Resumed: {order.pool} in {processes}"
+    if order.verb == "drain":
+        in_use = counted(pool["leased"], "connection")
+        return f"Drained: {order.pool} in {processes}; {in_use} in use: replaced once given back"
+    least, most = order.sizes or (pool["min_size"], pool["max_size"])
+    return f"Resized: {order.pool} to min {least:,}, max {most:,} in {processes}"
+
+
+def _in_use(pool: Total) -> str:
+    if resumed := [part["pid"] for part in pool["parts"] if not part["figures"]["paused"]]:
+        raise Undone(f"somebody has resumed {pool['name']}: pid {', '.join(map(str, resumed))}")
+    opened = [part["figures"]["open"] for part in pool["parts"] if part["figures"]["open"]]
+    if not opened:
+        return ""
+    connections, processes = counted(sum(opened), "connection"), counted(len(opened), "process")
+    return f"waiting for {connections} in use in {processes}"
+
+
+def _lent(pool: Total) -> str:
+    broker = pool["broker"] or {}
+    if not broker.get("paused", True):
+        raise Undone(f"somebody has resumed {pool['name']}")
+    lent = broker.get("leased", 0)
+    return f"waiting for {counted(lent, 'connection')} in use" if lent else ""

@@ -1,0 +1,78 @@
+"""How far orders have come, told from made-up figures."""
+
+import pytest
+
+from carpool.errors import OptionsError
+from carpool.telemetry.progress import Order, Undone, outcome, sizes, waits_for
+from tests.telemetry.samples import sample_part, sample_pool
+
+NAME = "shop on db.internal as shop"
+
+
+def pool_of(*parts, **changes):
+    return {**sample_pool(**changes), "parts": [*parts]}
+
+
+def test_an_order_waits_for_all_processes():
+    pool = pool_of(
+        sample_part(1, obeyed=7), sample_part(2, obeyed=6), sample_part(3), sample_part(4, obeyed=8)
+    )
+    assert waits_for(Order("drain", NAME, 7), pool) == "2 of 4 processes told, waiting for 2, 3"
+    assert waits_for(Order("drain", NAME, 0), pool) == ""
+    assert waits_for(Order("drain", NAME, 7), pool_of()) == ""
+
+
+def test_a_pause_waits_for_connections_too():
+    parts = [sample_part(n, obeyed=7, paused=True, open=n) for n in range(3)]
+    order = Order("pause", NAME, 7)
+    assert waits_for(order, pool_of(*parts)) == "waiting for 3 connections in use in 2 processes"
+    assert waits_for(order, pool_of(parts[0])) == ""
+
+
+def test_a_pause_that_somebody_ends_is_undone():
+    parts = [sample_part(1, obeyed=8, open=1), sample_part(2, obeyed=7, paused=True, open=0)]
+    with pytest.raises(Undone, match=f"^somebody has resumed {NAME}: pid 1$"):
+        waits_for(Order("pause", NAME, 7), pool_of(*parts))
+
+
+def test_a_pause_of_the_broker_waits_for_what_is_lent():
+    order = Order("pause", NAME, 0)
+    lent = pool_of(sample_part(1, open=5), broker={"paused": True, "leased": 1})
+    assert waits_for(order, lent) == "waiting for 1 connection in use"
+    assert waits_for(order, pool_of(broker={"paused": True, "leased": 0})) == ""
+    with pytest.raises(Undone, match=f"^somebody has resumed {NAME}$"):
+        waits_for(order, pool_of(broker={"paused": False, "leased": 1}))
+
+
+@pytest.mark.parametrize(
+    ("order", "said"),
+    [
+        (
+            Order("pause", NAME, 1),
+            f"Paused: no connection of {NAME} is open; resume lets acquires go on",
+        ),
+        (Order("resume", NAME, 1), f"Resumed: {NAME} in 2 processes"),
+        (
+            Order("drain", NAME, 1),
+            f"Drained: {NAME} in 2 processes; 3 connections in use: replaced once given back",
+        ),
+        (Order("resize", NAME, 1, (2, 20)), f"Resized: {NAME} to min 2, max 20 in 2 processes"),
+    ],
+)
+def test_the_outcome(order, said):
+    assert outcome(order, sample_pool()) == said
+
+
+@pytest.mark.parametrize(
+    ("given", "wrong"),
+    [
+        (("", "2"), "whole numbers"),
+        (("1", "many"), "whole numbers"),
+        (("3", "2"), "above 'max_size'"),
+        (("0", "0"), "'max_size' is 0"),
+        (("-1", "5"), "'min_size' is -1"),
+    ],
+)
+def test_sizes_that_cannot_be(given, wrong):
+    with pytest.raises(OptionsError, match=wrong):
+        sizes(*given)
