@@ -1,0 +1,271 @@
+"""`carpool advise`: which sizes a pool should have, and why. Pure: a report in, text out.
+
+The arithmetic itself is in `sizing`.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from typing import TYPE_CHECKING, Any
+
+from carpool.driver import Limits
+from carpool.pool.histogram import quantile
+from carpool.telemetry import sizing
+from carpool.telemetry.sizing import Deployment, Load, Sizes
+from carpool.telemetry.text import WIDTH, counted, duration, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from carpool.telemetry.figures import Report, Total
+    from carpool.telemetry.health import Servers
+
+NOTHING = (
+    "No process of this user has a pool open, so there is nothing to advise. Start the site, let "
+    "it have its usual load for some minutes, and ask again."
+)
+MANY_PINS = 0.1  # of all leases
+MOST_WITHIN = 0.95  # of the waits
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare what the figures of one host cannot tell."""
+    parser.add_argument(
+        "--hosts",
+        type=_at_least_one,
+        default=1,
+        metavar="N",
+        help="how many hosts run the site (default: 1)",
+    )
+    parser.add_argument(
+        "--processes",
+        type=_at_least_one,
+        metavar="N",
+        help="how many processes each host has (default: as many as run here now)",
+    )
+
+
+def deployment(given: Namespace) -> Deployment:
+    """Return what those arguments say."""
+    return Deployment(given.hosts, given.processes)
+
+
+def _at_least_one(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise ArgumentTypeError(f"{text!r} is no whole number of at least 1")
+    return int(text)
+
+
+def lines(report: Report, servers: Servers, where: Deployment, width: int = WIDTH) -> Iterator[str]:
+    """Yield what is printed; `servers` has what the server says, or an error, by pools' names."""
+    if not report["pools"]:
+        yield from textwrap.wrap(NOTHING, width)
+    for number, pool in enumerate(report["pools"]):
+        yield from [""] if number else []
+        yield from _headline(pool, width)
+        for label, text in Advice(pool, servers.get(pool["name"]), where).paragraphs():
+            yield from _paragraph(label, printable(text), width)
+    for fault in report["faults"]:
+        yield from textwrap.wrap(f"Left out: {printable(fault)}", width)
+
+
+def document(report: Report, servers: Servers, where: Deployment) -> dict[str, Any]:
+    """Return what `--json` prints."""
+    found = [Advice(pool, servers.get(pool["name"]), where) for pool in report["pools"]]
+    return {
+        "deployment": where._asdict(),
+        "pools": [each.document() for each in found],
+        "faults": report["faults"],
+    }
+
+
+def _headline(pool: Total, width: int) -> Iterator[str]:
+    aliases = f" ({', '.join(pool['aliases'])})" if pool["aliases"] else ""
+    yield from textwrap.wrap(printable(pool["name"] + aliases), width)
+
+
+LABEL = 10  # columns
+
+
+def _paragraph(label: str, text: str, width: int) -> Iterator[str]:
+    begin = f"  {label:<{LABEL}}"
+    yield from textwrap.wrap(
+        begin + text, width, subsequent_indent=" " * len(begin), break_on_hyphens=False
+    )
+
+
+class Advice:
+    """What is to say of one pool. `server` is None where nobody has asked it."""
+
+    def __init__(self, pool: Total, server: Limits | str | None, where: Deployment) -> None:
+        self.pool, self.server, self.where = pool, server, where
+        self.load: Load = sizing.load_of(pool)
+        self.limits = server if isinstance(server, Limits) else None
+        self.fits = sizing.room(self.limits) if self.limits else None
+        self.sizes: Sizes = sizing.sizes(pool, self.load, where, self.fits)
+
+    def paragraphs(self) -> Iterator[tuple[str, str]]:
+        """Yield labels and texts, of which the last are warnings."""
+        yield "load", self._load()
+        yield "peaks", self._peaks()
+        yield "waits", self._waits()
+        yield "server", self._server()
+        yield "now", self._sum(self.pool["share"], self.pool["max_size"])
+        yield "advice", self._advice()
+        for text in self.warnings():
+            yield "WARNING", text
+
+    def document(self) -> dict[str, Any]:
+        """Return all of it for programs."""
+        return {
+            "name": self.pool["name"],
+            "aliases": self.pool["aliases"],
+            "load": {**self.load._asdict(), "busy": self.load.busy, "thin": self.load.thin},
+            "server": self.limits._asdict() if self.limits else {"error": self.server},
+            "room": self.fits,
+            "recommended": self.sizes._asdict(),
+            "text": [f"{label}: {text}" for label, text in self.paragraphs()],
+            "warnings": list(self.warnings()),
+        }
+
+    # ------------------------------------------------------------ the paragraphs
+
+    def _load(self) -> str:
+        load = self.load
+        text = f"{_little(load.rate, load.use)} connections busy on average"
+        if load.seconds:
+            text += (
+                f" in the last {load.seconds} seconds; in the busiest second of these "
+                f"{_little(load.busiest, load.use)}."
+            )
+        return text if load.seconds else f"{text}; no second of it has been recorded yet."
+
+    def _peaks(self) -> str:
+        load = self.load
+        threads = f", which has had up to {counted(load.threads, 'thread')}" if load.threads else ""
+        return (
+            f"At the worst {load.leased_in_one:,} in use and {load.waiting_in_one:,} waiting in "
+            f"one process{threads}; lately up to {load.together:,} in all "
+            f"{counted(load.processes, 'process')} together."
+        )
+
+    def _waits(self) -> str:
+        pool = self.pool
+        if not pool["waits"]:
+            return f"None of {counted(pool['acquires'], 'acquire')} had to wait."
+        share = pool["waits"] / max(1, pool["acquires"])
+        most = quantile(pool["wait_time"], MOST_WITHIN)
+        within = "" if most is None else f", {MOST_WITHIN:.0%} of these for less than "
+        return (
+            f"{pool['waits']:,} of {counted(pool['acquires'], 'acquire')} ({share:.1%}) had to "
+            f"wait{within}{duration(most) if within and most is not None else ''}; "
+            f"{pool['timeouts']:,} gave up after {duration(pool['timeout'])}."
+        )
+
+    def _server(self) -> str:
+        limits = self.limits
+        if limits is None:
+            why = f": {self.server}" if self.server else ""
+            return f"It does not say how many sessions it allows{why}."
+        text = f"max_connections {limits.max_connections:,} - {limits.reserved:,} reserved"
+        text += f" - {sizing.others(limits):,} of others"
+        bounds = [(limits.role_limit, "user"), (limits.database_limit, "database")]
+        limited = [
+            f", at most {most:,} for the {whose}" for most, whose in bounds if most is not None
+        ]
+        return f"{text}{''.join(limited)} = {self.fits:,} for this pool on all hosts."
+
+    def _sum(self, share: str, size: int) -> str:
+        """Say what the servers get to see of pools of that size, if all are full."""
+        processes = sizing.units(share, self.load, Deployment(1, self.where.processes))
+        of = [counted(self.where.hosts, "host")]
+        if share == "process":
+            of.append(counted(processes, "process"))
+        product = sizing.units(share, self.load, self.where) * size
+        allowed = "" if self.fits is None else f" of {self.fits:,}"
+        return f"{' x '.join([*of, f'max_size {size:,}'])} = {product:,}{allowed}."
+
+    def _advice(self) -> str:
+        sizes = self.sizes
+        given = ", ".join(f"{name} {value}" for name, value in sizes._asdict().items())
+        same = "as it is" if self._is_same() else "change it"
+        reasons = " ".join(self._reasons())
+        return f"{given} ({same}). {reasons} {self._sum(sizes.share, sizes.max_size)}"
+
+    def _is_same(self) -> bool:
+        return all(self.pool[name] == value for name, value in self.sizes._asdict().items())  # type: ignore[literal-required] # its fields are keys
+
+    def _reasons(self) -> Iterator[str]:
+        pool, load, sizes = self.pool, self.load, self.sizes
+        if load.thin:
+            yield (
+                f"Too little has happened for more advice ({counted(load.uses, 'use')} in "
+                f"{counted(load.seconds, 'second')}; wanted: {sizing.ENOUGH_USES:,} in "
+                f"{sizing.ENOUGH_SECONDS}): ask again under the usual load."
+            )
+            return
+        unit = "host" if sizes.share == "host" else "process"
+        wanted, needed = load.wanted(sizes.share), load.needed(sizes.share)
+        yield f"Up to {wanted:,} were wanted at once in one {unit}, with headroom {needed:,}."
+        if sizes.max_size < needed:
+            yield f"Only {sizes.max_size:,} fit, so some will wait."
+        if sizes.share != pool["share"]:
+            yield (
+                "With 'share': 'host' the processes of a host have one pool together, in place of "
+                "one each that is mostly idle, or does not fit (docs/host.md)."
+            )
+        if sizes.mode != pool["mode"]:
+            yield (
+                f"A connection is held for {duration(load.use)} on average; in transaction mode "
+                "only for as long as a statement or a transaction takes (docs/modes.md)."
+            )
+
+    # --------------------------------------------------------------- the warnings
+
+    def warnings(self) -> Iterator[str]:
+        """Yield what is wrong now, or cannot be put right by sizes."""
+        yield from self._misfits()
+        pool, pins = self.pool, sum(self.pool["pins"].values())
+        if pool["timeouts"] or pool["refusals"]:
+            yield (
+                f"{counted(pool['timeouts'] + pool['refusals'], 'acquire')} got no connection: "
+                f"{pool['timeouts']:,} in time, {pool['refusals']:,} refused at once."
+            )
+        if pool["mode"] != "session" and pins > MANY_PINS * max(1, pool["acquires"]):
+            reasons = ", ".join(f"{why} {count:,}" for why, count in pool["pins"].items())
+            yield (
+                f"{pins:,} of {counted(pool['acquires'], 'lease')} were pinned until the end of "
+                f"the request ({reasons}), as in session mode; docs/modes.md says how to avoid it."
+            )
+        if self.limits and self.limits.pooler:
+            yield (
+                f"{self.limits.pooler} stands between the server and this pool: its own limits "
+                "count as well, and are not known here."
+            )
+
+    def _misfits(self) -> Iterator[str]:
+        if self.fits is None or self.limits is None:
+            return
+        now = sizing.units(self.pool["share"], self.load, self.where) * self.pool["max_size"]
+        if now > self.fits:
+            yield (
+                f"The sum cannot fit: {now:,} connections may be opened, {self.fits:,} can be "
+                "had. When all are needed, the server refuses some."
+            )
+        least = sizing.units(self.sizes.share, self.load, self.where)
+        if least > self.fits:
+            yield (
+                f"Not even one connection for each fits: {least:,} are needed, {self.fits:,} can "
+                "be had. Raise the server's limit, or run fewer processes."
+            )
+        if self.limits.sessions > max(now, self.pool["open"]):
+            yield (
+                f"The server has {self.limits.sessions:,} sessions of ours, but "
+                f"{counted(self.where.hosts, 'host')} can have {now:,} at most: what else logs in "
+                "as this user? If there are more hosts, say so by --hosts."
+            )
+
+
+def _little(rate: float, use: float) -> str:
+    return f"{rate:,.0f} acquires/s x {duration(use)} = {rate * use:,.1f}"
