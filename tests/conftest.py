@@ -1,6 +1,9 @@
 """Fixtures that all tests share, and the list of what could not be run."""
 
+import atexit
 import os
+import shutil
+import tempfile
 from collections import Counter
 
 import django
@@ -11,6 +14,9 @@ from support.proxy import Proxy
 from support.servers import MariaDB, MariaDBWithTLS, NotInstalled, PostGIS, PostgreSQL
 
 os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
+# What the processes of a run tell is for that run, and for none of this user's other projects.
+os.environ["CARPOOL_DIR"] = directory = tempfile.mkdtemp(prefix="carpool-tests-")
+atexit.register(shutil.rmtree, directory, ignore_errors=True)
 django.setup()
 
 
