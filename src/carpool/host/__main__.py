@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _run(place, arguments.linger, systemd.ready)
         return _in_background(place, arguments.linger)
     except (NoBroker, OSError) as error:
-        logger.error("%s", error)  # noqa: TRY400 - it tells cause and way out; no code is at fault
+        logger.error("%s", error, extra={"pool": ""})  # noqa: TRY400 - it tells cause and way out; no code is at fault
         return 1
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
@@ -100,16 +100,16 @@ def _run(place: Place, linger: float, listening: Callable[[], None]) -> int:
     from carpool.host.broker import serve  # noqa: PLC0415 - who comes too late does without
 
     listener = given or _listen(place)
-    logger.info("The broker listens on %s", place.control)
+    logger.info("The broker listens on %s", place.control, extra={"pool": ""})
     listening()
     try:
         serve(listener, place, linger)
     except Exception:
-        logger.critical("The broker ends on an error", exc_info=True)
+        logger.critical("The broker ends on an error", exc_info=True, extra={"pool": ""})
         return 1
     if given is None:  # else it is systemd's, which goes on listening
         place.control.unlink(missing_ok=True)
-    logger.info("The broker ends")
+    logger.info("The broker ends", extra={"pool": ""})
     return 0
 
 

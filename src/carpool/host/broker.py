@@ -154,7 +154,8 @@ class Broker:
         self.loop.later(CLEARING, self._clear_away)
 
     def _let_go(self, house: House, done: Callable[[], object]) -> None:
-        logger.info("%s: nobody needs pool %s any more", house.lender.name, house.id)
+        name = house.lender.name
+        logger.info("%s: nobody needs pool %s any more", name, house.id, extra={"pool": name})
         del self.houses[house.id]
         self._by_login = {k: each for k, each in self._by_login.items() if each is not house}
         house.leave()
@@ -163,7 +164,10 @@ class Broker:
     def _leave_if_alone(self) -> None:
         alone = not (self.clients() or self.callers)
         if alone and monotonic() - self._quiet_since >= self.linger:
-            logger.info("nobody has needed the broker for %g s: it leaves", self.linger)
+            extra = {"pool": "", "seconds": self.linger}
+            logger.info(
+                "nobody has needed the broker for %g s: it leaves", self.linger, extra=extra
+            )
             self.loop.stop()
 
     def close(self) -> None:
@@ -306,7 +310,13 @@ class Broker:
             raise
         house.database = login.get("dbname") or login.get("database") or ""
         house.user = login.get("user") or ""
-        logger.info("%s: pool %s, of up to %d connections", lender.name, name, options.max_size)
+        logger.info(
+            "%s: pool %s, of up to %d connections",
+            lender.name,
+            name,
+            options.max_size,
+            extra={"pool": lender.name},
+        )
         return house
 
     def _name(self, kind: str, described: str) -> str:
@@ -338,7 +348,8 @@ class Caller:
         except BlockingIOError:
             return
         except (OSError, ValueError) as error:
-            logger.info("a caller was not understood: %s", error)
+            extra = {"pool": "", "reason": type(error).__name__}
+            logger.info("a caller was not understood: %s", error, extra=extra)
             self._close()
             return
         if not data:
@@ -427,7 +438,8 @@ class Door:
             except (BlockingIOError, ConnectionAbortedError):
                 return
             except OSError as error:  # no descriptor is left: they wait, and this one sleeps
-                logger.warning("nobody can be let in: %s", error)
+                extra = {"pool": "", "reason": type(error).__name__}
+                logger.warning("nobody can be let in: %s", error, extra=extra)
                 self._loop.unwatch(self._listener)
                 self._loop.later(FULL, self._open)
                 return

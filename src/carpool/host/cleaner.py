@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from carpool.driver import NeedsNewSession
 from carpool.host import frames
+from carpool.pool import hooks
 from carpool.pool.keeper import PING_TIMEOUT, RESET_TIMEOUT
 
 if TYPE_CHECKING:
@@ -41,9 +42,12 @@ class Cleaner(Generic[C]):
         how = self._how
         if callable(how):
             self._pool.crew.submit(lambda: self.tend(shell, self._reset_by_user))
+            self._tell_of_reset()
         elif how == "always":
             self._begin(shell, connection, everything=True)
-        elif how == "auto" and not clean:
+        elif clean:
+            self._pool.put(shell)
+        elif how == "auto":
             everything = self._driver.effect(connection) is not None
             self._begin(shell, connection, everything=everything)
         elif not self._driver.in_transaction(connection):
@@ -66,6 +70,11 @@ class Cleaner(Generic[C]):
         shell.resetting = True
         self.resetting.append(shell)
         self._pool.crew.submit(self._finish)  # unless somebody needs it before
+        self._tell_of_reset()
+
+    def _tell_of_reset(self) -> None:
+        if hooks.reset:
+            hooks.reset(self._pool)
 
     def _finish(self) -> None:
         with suppress(IndexError):
@@ -107,7 +116,12 @@ class Cleaner(Generic[C]):
         self._driver.adopt(shell.connection)
 
     def _tell(self, error: BaseException) -> None:
-        logger.warning("%s: a reset failed, closing: %s", self._pool.name, error)
+        logger.warning(
+            "%s: a reset failed, closing: %s",
+            self._pool.name,
+            error,
+            extra={"pool": self._pool.name, "reason": "reset failed"},
+        )
 
     def ping(self, shell: Shell[C]) -> None:
         """Ping an idle connection that is one's own. Raises `Unfit`."""

@@ -251,6 +251,7 @@ class Lender:
             "%s: closing a connection: process %d has died with it, or found it broken",
             self.name,
             pid,
+            extra={"pool": self.name, "pid": pid, "reason": "forsaken"},
         )
         self.driver.forsake(slot.connection)
         self._drop(slot)

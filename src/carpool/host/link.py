@@ -68,7 +68,13 @@ class Guest:
         except BlockingIOError:
             return
         except (OSError, ValueError) as error:
-            logger.info("%s: a login came to nothing: %s", self._house.lender.name, error)
+            name = self._house.lender.name
+            logger.info(
+                "%s: a login came to nothing: %s",
+                name,
+                error,
+                extra={"pool": name, "reason": type(error).__name__},
+            )
             self._close()
             return
         if self._greeter.outcome is not None:
@@ -151,7 +157,9 @@ class Link:
             for kind, number in self._requests.take(data):
                 self._do(kind, number)
         except ValueError as error:
-            logger.warning("%s: process %s: %s", self._lender.name, self.pid, error)
+            name, pid = self._lender.name, self.pid
+            extra = {"pool": name, "pid": pid}
+            logger.warning("%s: process %s: %s", name, pid, error, extra=extra)
             self.close()
 
     def _do(self, kind: bytes, number: int) -> None:

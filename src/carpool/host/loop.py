@@ -100,4 +100,4 @@ class Loop:
         try:
             function()
         except Exception:
-            logger.exception("the broker's %r failed", function)
+            logger.exception("the broker's %r failed", function, extra={"pool": ""})

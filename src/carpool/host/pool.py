@@ -17,14 +17,14 @@ from operator import attrgetter
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from carpool.errors import PoolClosed, PoolError, PoolTimeout
+from carpool.errors import PoolClosed, PoolError, PoolTimeout, TooManyRequests
 from carpool.host import frames, table
 from carpool.host.cleaner import Cleaner, Unfit
 from carpool.host.home import Lodging
 from carpool.host.shell import ChannelLost, NoAnswer, Shell
 from carpool.host.tally import Tally
 from carpool.host.watcher import Watcher
-from carpool.pool import fork, leaks
+from carpool.pool import fork, hooks, leaks
 from carpool.pool.crew import Crew
 from carpool.pool.keeper import RESET_TIMEOUT
 from carpool.pool.lessor import Held, Lessor
@@ -54,8 +54,7 @@ class HostPool(Lessor[C]):
         self.options = options
         self.name = options.name or driver.name
         self._settle = driver.settle
-        self._careful = bool(options.check or options.leak_warning)
-        self._thorough = options.reset == "always" or callable(options.reset)
+        hooks.follow(self)
         self._ending = False  # the process
         self._start_over()
         fork.register(self)
@@ -74,7 +73,7 @@ class HostPool(Lessor[C]):
         self._resetting = self._cleaner.resetting
         self._asking: set[Shell[C]] = set()  # which wait for an answer of the broker
         self._asleep = False  # whether the watcher waits to be needed, after a fork
-        self._watcher = Watcher(self._lost, self.crew.attend)
+        self._watcher = Watcher(self._lost, self.crew.attend, self.name)
 
     def __repr__(self) -> str:
         return f"<carpool.host.HostPool {self.name!r} {self.snapshot()}>"
@@ -116,6 +115,7 @@ class HostPool(Lessor[C]):
         timeout = min(self.options.timeout if timeout is None else timeout, LONGEST)
         start = monotonic()
         deadline = start + timeout
+        at_once = shell if shell and shell.holds() else None
         try:
             while True:
                 shell = shell or self._waking() or self._new_shell(deadline)
@@ -127,14 +127,22 @@ class HostPool(Lessor[C]):
             self.tally.count(requests_errors=1, timeouts=timeouts)
             if self._ending:
                 fork.park()
+            if hooks.exhausted and isinstance(error, PoolTimeout | TooManyRequests):
+                hooks.exhausted(self, waited=monotonic() - start, error=error)
             if not isinstance(error, PoolTimeout):
                 raise
             _, _, state = str(error).partition("; ")
             told = f"no connection to {self.name} within {timeout:g} s; {state or error}"
             raise PoolTimeout(told) from None
-        self.meter.wait_time.note(waited := monotonic() - start)
-        self.tally.count(requests_queued=1, requests_wait_us=int(waited * 1e6))
-        return self._out(shell)
+        waited = monotonic() - start
+        if shell is not at_once:
+            self.meter.wait_time.note(waited)
+            self.tally.count(requests_queued=1, requests_wait_us=int(waited * 1e6))
+        connection = self._out(shell)
+        if hooks.acquired:
+            reused = shell.is_reused()
+            hooks.acquired(self, connection=connection, waited=waited, reused=reused)
+        return connection
 
     def _out(self, shell: Shell[C]) -> C:
         connection: C = shell.connection  # type: ignore[assignment] # it has been taken or leased
@@ -167,7 +175,12 @@ class HostPool(Lessor[C]):
                 raise PoolTimeout(f"{self.name}: the broker has gone") from None
             return False
         except Unfit as error:
-            logger.info("%s: dropping a connection: %s", self.name, error.__cause__)
+            logger.info(
+                "%s: dropping a connection: %s",
+                self.name,
+                error.__cause__,
+                extra={"pool": self.name, "reason": "broken"},
+            )
             self.bury(shell, frames.BROKEN)
             return False
         except NoAnswer:
@@ -271,6 +284,13 @@ class HostPool(Lessor[C]):
             self._give_all_back()
 
     def _release_slowly(self, shell: Shell[C], connection: C, *, clean: bool) -> None:
+        try:
+            if hooks.released:
+                hooks.released(self, connection=connection, held=shell.held())
+        finally:
+            self._take_back(shell, connection, clean=clean)
+
+    def _take_back(self, shell: Shell[C], connection: C, *, clean: bool) -> None:
         self._wake_up()
         leaks.returned(shell, self.name, monotonic() - shell.since)
         if self.driver.broken(connection):
@@ -305,6 +325,8 @@ class HostPool(Lessor[C]):
             self.refuse(connection)
             return
         shell.connection = connection
+        if hooks.released:
+            hooks.released(self, connection=connection, held=shell.held())
         self.bury(shell, frames.BROKEN)
 
     def reset(self, connection: C) -> None:
@@ -354,7 +376,11 @@ class HostPool(Lessor[C]):
             self._watcher.call()
 
     def _strike(self, shell: Shell[C]) -> None:
-        logger.warning("%s: a connection was dropped without being given back", self.name)
+        logger.warning(
+            "%s: a connection was dropped without being given back",
+            self.name,
+            extra={"pool": self.name, "reason": "lost"},
+        )
         self.tally.count(closed_lost=1)
         self.bury(shell, frames.BROKEN)
 
@@ -431,13 +457,21 @@ class HostPool(Lessor[C]):
             if now - shell.since >= patience and not shell.warned:
                 leaks.warn(shell, self.name, now - shell.since)
                 self.tally.count(leaks=1)
+                if hooks.leaked:
+                    self._tell_of_leak(shell)
         return patience / 2
+
+    def _tell_of_leak(self, shell: Shell[C]) -> None:
+        connection = shell.ref() if shell.ref else None
+        hooks.leaked(self, connection=connection, held=shell.held(), stack=shell.borrower)
 
     def count_pin(self, reason: str, connection: C | None = None) -> bool:
         """See `Pool.count_pin`; the broker's status shows which connections these are."""
         shell = self._leased.get(id(connection))
         if shell is not None:
             shell.pin(reason)
+        if hooks.pinned:
+            hooks.pinned(self, reason=reason)
         return self.tally.count_pin(reason)
 
     def counts(self) -> dict[str, Any]:

@@ -118,6 +118,10 @@ class Shell(Generic[C]):
         """Tell whether this one's turn is over, as others wait."""
         return table.clock() - self._words[self._line + table.GRANTED] >= self._quantum
 
+    def is_reused(self) -> bool:
+        """Tell whether others have had the server connection before this lease."""
+        return bool(self._words[self._line + table.LEASES] > 1)
+
     def is_own(self) -> bool:
         """Tell whether nobody has taken away the connection that it had last."""
         return bool(self._words[self._line] == self._lease)

@@ -249,6 +249,7 @@ def _tell_of_others(place: Place) -> None:
             place.folder.name,
             others,
             place.root,
+            extra={"pool": ""},
         )
 
 

@@ -33,8 +33,11 @@ class Watcher:
     It calls `lost` with a shell whose channel has ended, and `called` as `call` says.
     """
 
-    def __init__(self, lost: Callable[[Shell[Any]], object], called: Callable[[], object]) -> None:
+    def __init__(
+        self, lost: Callable[[Shell[Any]], object], called: Callable[[], object], name: str
+    ) -> None:
         self._lost, self._called = lost, called
+        self._name = name  # of the pool, for logs
         self._lock = threading.RLock()  # guards those below; reentrant for finalizers
         # By their channels' descriptors. Weak: who is lost with an exception shall be no more.
         self._shells: dict[int, weakref.ref[Shell[Any]]] = {}
@@ -147,7 +150,10 @@ class Watcher:
         try:
             self._lost(shell)
         except Exception:  # the others are still to be watched
-            logger.exception("the end of a connection to the broker was not dealt with")
+            logger.exception(
+                "the end of a connection to the broker was not dealt with",
+                extra={"pool": self._name},
+            )
 
 
 def _wait(poller: select.poll, ear: socket.socket) -> list[tuple[int, int]]:
