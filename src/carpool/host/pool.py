@@ -140,9 +140,16 @@ class HostPool(Lessor[C]):
             self.tally.count(requests_queued=1, requests_wait_us=int(waited * 1e6))
         connection = self._out(shell)
         if hooks.acquired:
-            reused = shell.is_reused()
-            hooks.acquired(self, connection=connection, waited=waited, reused=reused)
+            self._tell_of_acquire(shell, connection, waited)
         return connection
+
+    def _tell_of_acquire(self, shell: Shell[C], connection: C, waited: float) -> None:
+        reused = shell.is_reused()
+        try:
+            hooks.acquired(self, connection=connection, waited=waited, reused=reused)
+        except BaseException:
+            self.release(connection)
+            raise
 
     def _out(self, shell: Shell[C]) -> C:
         connection: C = shell.connection  # type: ignore[assignment] # it has been taken or leased

@@ -70,10 +70,12 @@ class Opener(Generic[C]):
             return False
         seconds = monotonic() - start
         self._ledger.opened(entry, generation, seconds)
-        if hooks.opened:
-            hooks.opened(self.pool(), connection=connection, seconds=seconds)
-        if not self._ledger.put(entry):
-            self.discard(entry, entry.take(), "drained")
+        try:
+            if hooks.opened:
+                hooks.opened(self.pool(), connection=connection, seconds=seconds)
+        finally:
+            if not self._ledger.put(entry):
+                self.discard(entry, entry.take(), "drained")
         return True
 
     def _credentials(self) -> Mapping[str, Any]:
