@@ -1,0 +1,163 @@
+"""Who may see the page and give orders, what they get, and what the app leaves alone."""
+
+import logging
+from io import StringIO
+
+import pytest
+from django.contrib.admin import AdminSite
+from django.core.management import call_command
+
+from carpool.errors import PoolError
+from tests.telemetry.samples import sample_pool, sample_report
+
+PAGE = "/admin/carpool_web/pool/"
+FIGURES = f"{PAGE}figures/"
+ORDER = f"{PAGE}order/"
+POOL = sample_pool()["name"]
+DRAIN = {"verb": "drain", "pool": POOL}
+
+
+def test_the_index_of_the_admin_leads_to_the_page(browse):
+    assert f'href="{PAGE}"' in browse("clerk").get("/admin/").text
+    assert "Connection pools" not in browse("guest").get("/admin/").text
+
+
+def test_the_page_has_buttons_for_those_alone_who_may_order(browse):
+    assert "data-may-order" in browse("chief").get(PAGE).text
+    clerks = browse("clerk").get(PAGE)
+    assert clerks.status_code == 200
+    assert "data-may-order" not in clerks.text
+    assert "<dialog" not in clerks.text
+
+
+@pytest.mark.parametrize("url", [PAGE, FIGURES])
+def test_whoever_may_not_view_pools_sees_nothing(browse, host, url):
+    assert browse("guest").get(url).status_code == 403
+    answer = browse().get(url)
+    assert (answer.status_code, answer.url) == (302, f"/admin/login/?next={url}")
+
+
+@pytest.mark.parametrize("name", ["clerk", "guest"])
+def test_orders_need_the_permission_to_change_pools(browse, host, name):
+    answer = browse(name).post(ORDER, DRAIN)
+    assert answer.status_code == 403
+    assert answer.json()["error"] == (
+        "You may not give orders: you lack the permission “change pool”."
+    )
+    assert browse().post(ORDER, DRAIN).status_code == 302
+    assert host.orders == []
+
+
+def test_orders_need_post_and_the_token_against_forgery(browse, host):
+    assert browse("chief").get(ORDER, DRAIN).status_code == 405
+    assert browse("chief", enforce_csrf_checks=True).post(ORDER, DRAIN).status_code == 403
+    assert host.orders == []
+
+
+@pytest.mark.parametrize("url", [PAGE, FIGURES])
+def test_the_page_and_its_figures_change_nothing(browse, host, url):
+    assert browse("chief").post(url, DRAIN).status_code == 405
+
+
+@pytest.mark.parametrize(
+    ("form", "given"),
+    [
+        (DRAIN, ("drain", POOL, None)),
+        ({"verb": "pause", "pool": POOL}, ("pause", POOL, None)),
+        ({"verb": "resume", "pool": POOL}, ("resume", POOL, None)),
+        (
+            {"verb": "resize", "pool": POOL, "min_size": " 2", "max_size": "30"},
+            ("resize", POOL, (2, 30)),
+        ),
+    ],
+)
+def test_an_order_is_given_and_logged(browse, host, caplog, form, given):
+    from django.contrib.admin.models import LogEntry  # noqa: PLC0415 - needs the apps
+
+    client = browse("chief")
+    with caplog.at_level(logging.INFO, "carpool.web"):
+        answer = client.post(ORDER, form)
+    assert answer.json() == {"number": 1, "pool": POOL, "verb": given[0]}
+    assert host.orders == [given]
+    (record,) = caplog.records
+    assert (record.user, record.verb, record.pool) == ("chief", given[0], POOL)
+    assert POOL in record.getMessage()
+    assert LogEntry.objects.first().get_change_message().startswith(f"Ordered: {given[0]}")
+    assert POOL in client.get("/admin/").text  # its "Recent actions"
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"verb": "explode"}, "There is no order “explode”. There are: drain, pause, resume, "),
+        ({"verb": ""}, "There is no order “”."),
+        ({"pool": "<script>"}, f"There is no pool “<script>”. There are: {POOL}."),
+        ({"pool": "x" * 5000}, f"There is no pool “{'x' * 100}”."),
+        ({"min_size": ""}, "min_size is “”; allowed: 0 to 100,000."),
+        ({"max_size": "many"}, "max_size is “many”; allowed: 1 to 100,000."),
+        ({"max_size": "0"}, "max_size is “0”; allowed: 1 to 100,000."),
+        ({"max_size": "-3"}, "max_size is “-3”"),
+        ({"max_size": "1e3"}, "max_size is “1e3”"),
+        ({"max_size": "9" * 5000}, f"max_size is “{'9' * 100}”"),
+        ({"max_size": "100001"}, "max_size is “100001”"),
+        ({"min_size": "5", "max_size": "4"}, "min_size is 5, above max_size, which is 4."),
+    ],
+)
+def test_an_order_that_makes_no_sense_is_refused(browse, host, change, says):
+    form = {"verb": "resize", "pool": POOL, "min_size": "1", "max_size": "2"}
+    answer = browse("chief").post(ORDER, form | change)
+    assert answer.status_code == 400
+    assert says in answer.json()["error"]
+    assert host.orders == []
+
+
+def test_what_cannot_be_ordered_is_not_logged_as_ordered(browse, host, monkeypatch):
+    def fail(*_, **__):
+        raise PoolError("the disk is full; make room")
+
+    from django.contrib.admin.models import LogEntry  # noqa: PLC0415 - needs the apps
+
+    monkeypatch.setattr("carpool.telemetry.orders.give", fail)
+    before = LogEntry.objects.count()
+    answer = browse("chief").post(ORDER, DRAIN)
+    assert (answer.status_code, answer.json()["error"]) == (503, "the disk is full; make room")
+    assert LogEntry.objects.count() == before
+
+
+def test_a_host_that_cannot_be_looked_at_is_told(browse, host):
+    host.error = PoolError("carpool's directory cannot be made; name another")
+    answer = browse("clerk").get(FIGURES)
+    assert (answer.status_code, answer.json()) == (503, {"error": str(host.error)})
+
+
+def test_the_figures_are_of_all_pools(browse, host):
+    host.report = sample_report(sample_pool(), sample_pool(name="other"), faults=["4711 is torn"])
+    told = browse("clerk").get(FIGURES).json()
+    assert [each["name"] for each in told["pools"]] == [POOL, "other"]
+    assert told["faults"] == ["4711 is torn"]
+
+
+def test_the_page_may_stand_in_another_admin_too(site):
+    from carpool.web.admin import PoolAdmin  # noqa: PLC0415 - needs the apps
+    from carpool.web.models import Pool  # noqa: PLC0415 - the same
+
+    other = AdminSite(name="other")
+    other.register(Pool, PoolAdmin)
+    names = [each.name for each in other.get_model_admin(Pool).get_urls()]
+    assert names == [f"carpool_web_pool_{each}" for each in ("changelist", "figures", "order")]
+
+
+def test_there_is_nothing_to_migrate_dump_or_complain_of(site):
+    call_command("makemigrations", check=True, dry_run=True, verbosity=0)
+    call_command("check", fail_level="WARNING")
+    for more in ({}, {"use_base_manager": True}):
+        dump = StringIO()
+        call_command("dumpdata", "carpool_web", stdout=dump, **more)
+        assert dump.getvalue().strip() == "[]"
+
+
+def test_the_permissions_are_those_to_view_and_to_change(site):
+    from django.contrib.auth.models import Permission  # noqa: PLC0415 - needs the apps
+
+    found = Permission.objects.filter(content_type__app_label="carpool_web")
+    assert {each.codename for each in found} == {"view_pool", "change_pool"}
