@@ -3,7 +3,8 @@
 import re
 from collections import Counter
 
-import pytest
+from opentelemetry.semconv._incubating.attributes import db_attributes as attributes
+from opentelemetry.semconv._incubating.metrics import db_metrics as metrics
 
 from carpool.telemetry import figures
 from carpool.telemetry.names import METRICS, POOL_NAME, STATE
@@ -43,8 +44,6 @@ def test_names_are_as_prometheus_wants_them_and_each_is_used_once():
 
 
 def test_names_kinds_and_units_are_those_of_the_semantic_conventions():
-    metrics = pytest.importorskip("opentelemetry.semconv._incubating.metrics.db_metrics")
-    attributes = pytest.importorskip("opentelemetry.semconv._incubating.attributes.db_attributes")
     ours = {each.opentelemetry: each for each in METRICS if each.opentelemetry}
     theirs = {
         name: create

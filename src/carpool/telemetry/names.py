@@ -39,7 +39,7 @@ CONNECTIONS: Final = Metric(
     "gauge",
     "{connection}",
     "carpool_connections",
-    "Server connections that are open, by what they are doing",
+    "Server connections, by what they are doing",
     "db.client.connection.count",
     "state",
 )
@@ -112,14 +112,14 @@ METRICS: Final = (
         "gauge",
         "{connection}",
         "carpool_peak_leased",
-        "Most connections that have been leased at once",
+        "Most connections that a process has leased at once, summed over the processes",
     ),
     Metric(
         "peak_waiting",
         "gauge",
         "{request}",
         "carpool_peak_waiting",
-        "Most requests that have waited at once",
+        "Most requests that have waited at once in a process, summed over the processes",
     ),
     Metric(
         "processes",
