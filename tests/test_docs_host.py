@@ -1,12 +1,12 @@
 """docs/host.md names options, commands, errors and parameters as the code has them."""
 
-import argparse
 import ast
 import re
 
 import pytest
 
 from carpool import Options
+from carpool.__main__ import parser
 from carpool.errors import OptionsError
 from carpool.host import __main__ as broker
 from carpool.host import cli, handoff
@@ -90,9 +90,7 @@ def commands(beginning):
 @pytest.mark.parametrize("line", commands("carpool broker "))
 def test_a_command_is_understood(line):
     words = re.split(r"[)|]", line.partition("carpool ")[2])[0].split()
-    parser = argparse.ArgumentParser()
-    cli.add_commands(parser)
-    assert parser.parse_args(words).command == words[1]
+    assert parser().parse_args(words).command == words[1]
 
 
 @pytest.mark.parametrize("line", commands("-m carpool.host"))
@@ -102,11 +100,9 @@ def test_the_broker_is_started_as_shown(line):
 
 
 def test_its_flags_are_there():
-    parser = argparse.ArgumentParser()
-    cli.add_commands(parser)
     for words in (["top", "--count", "3"], ["pause", "--no-wait"], ["status", "--json"]):
         assert words[1] in PAGE
-        parser.parse_args(["broker", *words, "--directory", "x"])
+        parser().parse_args(["broker", *words, "--directory", "x"])
     assert "`--log-level`" in PAGE
     for level in ("debug", "info", "warning", "error"):
         broker._parser().parse_args(["--log-level", level])

@@ -62,7 +62,7 @@ def terminate(host):
 
 
 def restart(host):
-    program = "import sys; from carpool.host.cli import main; sys.exit(main())"
+    program = "import sys; from carpool.__main__ import main; sys.exit(main())"
     command = ["broker", "restart", f"--directory={host.place.root}"]
     done = subprocess.Popen(
         [sys.executable, "-c", program, *command],

@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from carpool import __version__
+from carpool.__main__ import main
 from carpool.host import cli, control, places, report, start, urls
 from carpool.host.places import Place
 from carpool.telemetry import text
@@ -33,7 +34,7 @@ def place():
 
 def carpool(place, command, *arguments):
     """Start a command as a process of its own."""
-    code = "import sys; from carpool.host.cli import main; sys.exit(main())"
+    code = "import sys; from carpool.__main__ import main; sys.exit(main())"
     words = ["broker", command, f"--directory={place.root}", *arguments]
     return subprocess.Popen(
         [sys.executable, "-c", code, *words],
@@ -46,7 +47,7 @@ def carpool(place, command, *arguments):
 
 def run(capsys, place, command, *arguments):
     """Run a command here; return its exit code, output and errors."""
-    code = cli.main(["broker", command, f"--directory={place.root}", *arguments])
+    code = main(["broker", command, f"--directory={place.root}", *arguments])
     return code, *capsys.readouterr()
 
 
@@ -222,7 +223,7 @@ def test_top_on_a_terminal_ends_with_q_and_leaves_it_as_it_was(place):
     ours, theirs = pty.openpty()
     before = termios.tcgetattr(theirs)
     with saying(place, status(POOL)):
-        code = "import sys; from carpool.host.cli import main; sys.exit(main())"
+        code = "import sys; from carpool.__main__ import main; sys.exit(main())"
         top = subprocess.Popen(
             [sys.executable, "-c", code, "broker", "top", f"--directory={place.root}"],
             stdin=theirs,
@@ -364,14 +365,14 @@ def test_the_units_are_a_script_for_a_shell(capsys, tmp_path, place):
 
 def test_the_units_are_for_the_directory_of_the_environment(capsys, monkeypatch, place):
     monkeypatch.setenv("CARPOOL_DIR", str(place.root))
-    assert cli.main(["broker", "systemd"]) == 0
+    assert main(["broker", "systemd"]) == 0
     assert f"ListenStream={place.control}\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command", [[], *([each] for each in cli.COMMANDS)])
 def test_help(capsys, command):
     with pytest.raises(SystemExit) as ended:
-        cli.main(["broker", *command, "--help"])
+        main(["broker", *command, "--help"])
     assert ended.value.code == 0
     out = capsys.readouterr().out
     assert max(map(len, out.splitlines())) <= 88

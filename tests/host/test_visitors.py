@@ -67,7 +67,7 @@ def is_over(host):
 
 
 def test_what_the_command_prints_is_how_to_connect(host, client):
-    code = "import sys; from carpool.host.cli import main; sys.exit(main())"
+    code = "import sys; from carpool.__main__ import main; sys.exit(main())"
     words = [sys.executable, "-c", code, "broker", "url", f"--directory={host.place.root}"]
     status, printed, _ = end_of(start([*words, host.status()["id"]]))
     assert status == 0

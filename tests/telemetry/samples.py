@@ -56,6 +56,7 @@ def sample_figures(**changes):
         "leases": [
             {
                 "held": 12.5,
+                "pid": 4711,
                 "alias": "default",
                 "thread": "Thread-4",
                 "pinned": "SET",

@@ -10,14 +10,13 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from carpool import __version__
 from carpool.host import control, places, report, start, systemd, urls
 from carpool.host.places import NoBroker
 from carpool.telemetry.text import counted
 
 if TYPE_CHECKING:
-    from argparse import Namespace
-    from collections.abc import Callable, Iterator, Sequence
+    from argparse import ArgumentParser, Namespace, _SubParsersAction
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from carpool.host.places import Place
@@ -36,17 +35,16 @@ examples:
 """
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command of `carpool`; return its exit code: 0, or 1 with the reason on stderr."""
-    parser = argparse.ArgumentParser(prog="carpool", description="A database connection pool.")
-    parser.add_argument("--version", action="version", version=f"carpool {__version__}")
-    add_commands(parser)
-    return run(parser.parse_args(argv))
+def main() -> int:
+    """Run the program `carpool`, for installations whose script still looks for it here."""
+    from carpool import __main__ as program  # noqa: PLC0415 - it imports this
+
+    return program.main()
 
 
-def add_commands(parser: argparse.ArgumentParser) -> None:
-    """Teach a parser the commands; what it parses is for `run`."""
-    broker = parser.add_subparsers(metavar="broker", required=True).add_parser(
+def add_command(commands: _SubParsersAction[ArgumentParser]) -> None:
+    """Teach a parser `broker` and its commands; what it parses is for `run`."""
+    broker = commands.add_parser(
         "broker",
         help="look after the broker, which owns the connections of pools with share: host",
         description="Look after the broker of this user: the process that owns the connections\n"

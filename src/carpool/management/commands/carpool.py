@@ -1,4 +1,4 @@
-"""`manage.py carpool broker ...`: the commands of `carpool`, which know the settings here."""
+"""`manage.py carpool ...`: the commands of `carpool`, which know the settings here."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connections
 
+from carpool.__main__ import add_commands
 from carpool.errors import PoolError
 from carpool.host import cli
 from carpool.host.handoff import NotShareable
 from carpool.host.home import Lodging
+from carpool.management import servers
 from carpool.wrapper.session import SessionMode
 from carpool.wrapper.settings import read_options
 
@@ -22,42 +24,50 @@ if TYPE_CHECKING:
 
     from carpool.options import Options
 
+    Pooled = dict[str, tuple[SessionMode, Options]]  # by alias
+
 
 class Command(BaseCommand):
-    """Takes the broker's directory from the settings, and aliases of databases for pools."""
+    """Takes the directory from the settings, and aliases of databases for pools."""
 
     help = "Look after connection pools. A pool may be named by the alias of its database."
     requires_system_checks = ()  # it is for when something is amiss
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Take the arguments of `carpool`."""
-        cli.add_commands(parser)
+        add_commands(parser)
 
     def handle(self, *_: object, **options: Any) -> None:
         """Do what `carpool` does. Exits with its exit code."""
         given = Namespace(**options)
-        given.directory = given.directory or _directory()
+        pooled = _pooled()
+        if of_broker := not hasattr(given, "servers"):
+            pooled = {key: each for key, each in pooled.items() if each[1].share == "host"}
+        given.directory = given.directory or _directory(pooled)
         if getattr(given, "pool", None) in connections.settings:
-            given.pool = _pool(given.pool, given.command)
+            given.pool = _pool(given.pool, pooled, host=of_broker, make=given.command == "url")
+        if not of_broker:
+            drivers = [(wrapper.pool_driver(), options) for wrapper, options in pooled.values()]
+            given.servers = lambda: servers.ask(drivers, given.pool)
         if code := cli.run(given):
             sys.exit(code)
 
 
-def _shared() -> dict[str, tuple[SessionMode, Options]]:
-    """Return the databases of this project whose pools are a broker's, by alias."""
+def _pooled() -> Pooled:
+    """Return the databases of this project that have pools."""
     found = {}
     for alias in connections:
         wrapper = connections[alias]
         if isinstance(wrapper, SessionMode):
             options = read_options(alias, wrapper.settings_dict)
-            if options is not None and options.share == "host":
+            if options is not None:
                 found[alias] = wrapper, options
     return found
 
 
-def _directory() -> str | None:
-    """Return the broker's directory that the settings name, if they name one."""
-    named = {options.broker_dir for _, options in _shared().values()}
+def _directory(pooled: Pooled) -> str | None:
+    """Return the directory that the settings name, if they name one."""
+    named = {options.broker_dir for _, options in pooled.values()}
     if len(named) > 1:
         raise CommandError(
             "The databases have brokers in several directories, name one by --directory: "
@@ -66,13 +76,14 @@ def _directory() -> str | None:
     return named.pop() if named else None
 
 
-def _pool(alias: str, command: str) -> str:
-    """Return the name of the pool of an alias. For its URL, it is made if it is not there yet."""
-    if alias not in (shared := _shared()):
-        raise CommandError(f"DATABASES[{alias!r}] has no pool with 'share': 'host'")
-    wrapper, options = shared[alias]
+def _pool(alias: str, pooled: Pooled, *, host: bool, make: bool) -> str:
+    """Return the name of the pool of an alias; with `make` it is made if it is not there yet."""
+    if alias not in pooled:
+        share = " with 'share': 'host'" if host else ""
+        raise CommandError(f"DATABASES[{alias!r}] has no pool{share}")
+    wrapper, options = pooled[alias]
     driver: Any = wrapper.pool_driver()
-    if command != "url":
+    if not make:
         return str(options.name or driver.name)
     try:
         lodging = Lodging(driver, options, driver.name)
