@@ -18,6 +18,7 @@ from benchmarks.sections import (
     STATEMENTS,
     THREADS,
 )
+from benchmarks.telemetry_peer import OFF, ON
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -36,6 +37,8 @@ GOALS = [
 ]
 LEAST_SHARE = 0.9
 MODES_MORE = 10  # microseconds
+WATCHED = ("telemetry", "telemetry-real")
+WATCHED_MOST = 1.15
 
 NOTES = f"""\
 Nanoseconds for one acquire and release (and the query, if any), over all threads together: medians
@@ -46,6 +49,9 @@ autocommit mode, over TCP on the loopback.
 "Through Django" is connection.cursor() and then close_if_unusable_or_obsolete(), which the end of
 a request calls. There, with CONN_MAX_AGE each of the {THREADS} threads has a connection of its own;
 of a pool's threads {THREADS - SIZE} have to wait, and who waits costs a hand-over of the GIL.
+"{ON}": each second it writes its figures where others see them,
+OpenTelemetry's SDK records and exports all durations, and prometheus_client is asked for all
+metrics, by threads of the same process. "{OFF}": nobody watches the pool.
 A thread that has its turn but gets no processor lowers the fairness of any pool that serves in
 turn."""
 
@@ -172,6 +178,11 @@ def goals(measured: dict[str, Results]) -> Iterator[str]:
             *_, more, _, _ = _of_a_statement(samples, database)
             what = f"modes, {database}: microseconds more for a statement, at most {MODES_MORE}"
             yield f"{verdict(median(more) <= MODES_MORE)}  {median(more):.1f}  {what}"
+    for key in WATCHED:
+        for label, samples in measured[key].samples.items() if key in measured else ():
+            value = ratio(samples, ON, OFF)
+            what = f"{key}, {label}: {ON}, of {OFF}'s time, at most {WATCHED_MOST:g}"
+            yield f"{verdict(value <= WATCHED_MOST)}  {value:.2f}  {what}"
     if "fairness" in measured:
         value = median(one.share for one in measured["fairness"].samples[SATURATED][CARPOOL])
         what = f"fairness, {SATURATED}: least / most served, at least {LEAST_SHARE:g}"

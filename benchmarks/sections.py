@@ -1,4 +1,4 @@
-"""What is measured: six sections, each with its peers, its loads and what it compares with."""
+"""What is measured: eight sections, each with its peers, its loads and what it compares with."""
 
 from __future__ import annotations
 
@@ -6,18 +6,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from benchmarks import libraries
-from benchmarks.django_peer import (
-    PERSISTENT,
-    SELECT_1,
-    DjangoProcess,
-    modes,
-    plain_ways,
-    ways,
-)
+from benchmarks import django_peer, libraries, telemetry_peer
+from benchmarks.django_peer import PERSISTENT, SELECT_1, modes, plain_ways, ways
 from benchmarks.libraries import CARPOOL, PSYCOPG_POOL, SQLALCHEMY
 from benchmarks.measure import BATCH, Load, Sample
 from benchmarks.places import FIRST_TABLE
+from benchmarks.telemetry_peer import OFF
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -27,6 +21,7 @@ if TYPE_CHECKING:
 SIZE, SCARCE = 4, 2  # connections of a pool
 STATEMENTS = 20  # of a request, to compare modes
 THREADS = 8
+A_SECOND = 10.0  # times the usual 0.1 s: what is done once a second has its share in each sample
 
 
 class Peer(Protocol):
@@ -112,25 +107,33 @@ def _real(places: Places) -> Iterable[Peer]:
 
 def _django(places: Places) -> Iterable[Peer]:
     entries = ways(places.postgresql.django(), SIZE)
-    return (DjangoProcess(name, way) for name, way in entries.items())
+    return (django_peer.process(name, way) for name, way in entries.items())
 
 
 def _databases(places: Places) -> Iterable[Peer]:
     for database, (backend, query) in DATABASES.items():
         entry = places.django(backend)
         for name, way in plain_ways(backend, entry, SIZE).items():
-            yield DjangoProcess(f"{database}: {name}", way, query)
+            yield django_peer.process(f"{database}: {name}", way, query)
 
 
 def _modes(places: Places) -> Iterable[Peer]:
     for database, (backend, query) in DATABASES.items():
         for mode, entry in modes(backend, places.django(backend), SIZE).items():
-            yield DjangoProcess(f"{database}: {mode}", entry, query, STATEMENTS)
+            yield django_peer.process(f"{database}: {mode}", entry, query, STATEMENTS)
 
 
 def _scarce(places: Places) -> Iterable[Peer]:
     plain = (CARPOOL, PSYCOPG_POOL, SQLALCHEMY)
     return libraries.real_pools(places.postgresql.params, SCARCE, plain)
+
+
+def _watched(_places: Places) -> Iterable[Peer]:
+    return telemetry_peer.on_null(SIZE)
+
+
+def _watched_really(places: Places) -> Iterable[Peer]:
+    return telemetry_peer.on_postgresql(places.postgresql.params, SIZE)
 
 
 ONE, CONTENDED = "1 thread", f"{THREADS} threads on {SIZE} connections"
@@ -178,5 +181,21 @@ SECTIONS = {
         (PSYCOPG_POOL, SQLALCHEMY),
         patience=10,
         shares=True,
+    ),
+    "telemetry": Section(
+        "What it costs that others see what the pool does, on connections that cost nothing",
+        _watched,
+        {ONE: WITHOUT[ONE]},
+        (OFF,),
+        batch=BATCH,
+        patience=A_SECOND,
+    ),
+    "telemetry-real": Section(
+        "The same on real PostgreSQL connections",
+        _watched_really,
+        WITHOUT | WITH,
+        (OFF,),
+        batch=BATCH,
+        patience=A_SECOND,
     ),
 }
