@@ -127,13 +127,12 @@ class HostPool(Lessor[C]):
             self.tally.count(requests_errors=1, timeouts=timeouts)
             if self._ending:
                 fork.park()
-            if hooks.exhausted and isinstance(error, PoolTimeout | TooManyRequests):
-                hooks.exhausted(self, waited=monotonic() - start, error=error)
-            if not isinstance(error, PoolTimeout):
+            told = self._told(error, timeout)
+            if hooks.exhausted and isinstance(told, PoolTimeout | TooManyRequests):
+                hooks.exhausted(self, waited=monotonic() - start, error=told)
+            if told is error:
                 raise
-            _, _, state = str(error).partition("; ")
-            told = f"no connection to {self.name} within {timeout:g} s; {state or error}"
-            raise PoolTimeout(told) from None
+            raise told from None
         waited = monotonic() - start
         if shell is not at_once:
             self.meter.wait_time.note(waited)
@@ -142,6 +141,13 @@ class HostPool(Lessor[C]):
         if hooks.acquired:
             self._tell_of_acquire(shell, connection, waited)
         return connection
+
+    def _told(self, error: BaseException, timeout: float) -> BaseException:
+        """Tell of an error of the broker's in the words of the process that waited."""
+        if not isinstance(error, PoolTimeout):
+            return error
+        _, _, state = str(error).partition("; ")
+        return PoolTimeout(f"no connection to {self.name} within {timeout:g} s; {state or error}")
 
     def _tell_of_acquire(self, shell: Shell[C], connection: C, waited: float) -> None:
         reused = shell.is_reused()
