@@ -57,7 +57,7 @@ class Board:
 
     def write(self, process: Process) -> None:
         """Put up what the process tells now, in place of what it told before."""
-        os.pwrite(self._descriptor, files.encode("board", process), 0)
+        files.write("board", self._descriptor, process)
 
     def close(self, last: Iterable[PoolFigures]) -> None:
         """Take the board down; what was done is added to what others did that have ended."""

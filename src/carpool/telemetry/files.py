@@ -97,6 +97,14 @@ def read_at(kind: str, path: Path) -> Any:
         os.close(descriptor)
 
 
+def write(kind: str, descriptor: int, content: object) -> None:
+    """Write an open file over. Raises OSError."""
+    data = encode(kind, content)
+    written = os.pwrite(descriptor, data, 0)
+    while written < len(data):  # at the end of the disk's room: the next one says so
+        written += os.pwrite(descriptor, data[written:], written)
+
+
 def replace(kind: str, path: Path, content: object) -> None:
     """Write a file anew: others see the former or this one. Raises OSError."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")

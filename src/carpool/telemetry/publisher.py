@@ -164,8 +164,10 @@ class Publisher:
         self._crew.attend()
 
     def before_fork(self, timeout: float) -> None:
-        """Pause the thread."""
+        """Pause the thread; what is up meanwhile is of now."""
         self._crew.stop(timeout)
+        if self._boards:
+            self._safely(self.publish)
 
     def after_fork_in_parent(self) -> None:
         """Let the thread go on from the next need on."""

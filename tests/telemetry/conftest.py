@@ -1,0 +1,69 @@
+"""Processes with pools of a project's, which do as they are told, and where their boards are."""
+
+import pytest
+
+from tests.host.nursery import Nursery
+
+PROJECT = """
+import os, threading, time
+os.environ["CARPOOL_DIR"] = {directory!r}
+import django
+from django.conf import settings
+settings.configure(DATABASES={databases!r})
+django.setup()
+from django.db import connection, connections
+from carpool.telemetry import gather, orders, publisher
+
+def ask(sql="SELECT 1", using="default"):
+    with connections[using].cursor() as cursor:
+        cursor.execute(sql)
+        return cursor.fetchone()[0]
+
+def request(times=1):
+    for _ in range(times):
+        ask()
+        connection.close()
+"""
+
+
+@pytest.fixture(scope="session")
+def nursery():
+    nursery = Nursery()
+    yield nursery
+    nursery.close()
+
+
+@pytest.fixture
+def directory(tmp_path):
+    """The runtime directory of a test's processes."""
+    path = tmp_path / "run"
+    path.mkdir(mode=0o700)
+    return path
+
+
+@pytest.fixture
+def project(nursery, directory, tmp_path):
+    """Start a process with a project; keywords are options of its pool of an SQLite file."""
+    started = []
+
+    def start(databases=None, **options):
+        sqlite = {"ENGINE": "carpool.sqlite3", "NAME": str(tmp_path / "db.sqlite3")}
+        default = sqlite | {"OPTIONS": {"pool": options or True}}
+        process = nursery.start()
+        started.append(process)
+        process.do(
+            PROJECT.format(directory=str(directory), databases=databases or {"default": default})
+        )
+        return process
+
+    yield start
+    for each in started:
+        each.close()
+
+
+@pytest.fixture
+def look(directory):
+    """Return the report of all processes; by another one than they are."""
+    from carpool.telemetry import gather  # noqa: PLC0415 - it needs Unix
+
+    return lambda: gather.gather(str(directory))

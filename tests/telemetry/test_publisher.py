@@ -1,0 +1,124 @@
+"""The thread that puts figures up: what it tells of leases, and that it disturbs nobody."""
+
+import pytest
+
+from carpool.telemetry import own, publisher
+from tests.probing import eventually, finish, start_program
+from tests.telemetry.conftest import PROJECT
+
+
+def test_old_leases_are_told_of_with_what_their_threads_are_at(project, look):
+    process = project()
+    process.do("ready = threading.Event()")
+    process.do("def somewhere_in_a_view():\n    ask()\n    ready.wait()")
+    process.do(
+        "threading.Thread(target=somewhere_in_a_view, name='request 7', daemon=True).start()"
+    )
+    [lease] = eventually(lambda: look()["pools"] and look()["pools"][0]["leases"])
+    assert (lease["pid"], lease["alias"], lease["thread"]) == (process.pid, "default", "request 7")
+    assert lease["held"] >= own.OLD
+    assert "in somewhere_in_a_view" in lease["now"]
+    assert lease["acquired"] == ""
+    process.do("ready.set()")
+    eventually(lambda: look()["pools"][0]["leases"] == [])
+
+
+def test_where_leaks_are_watched_the_stack_that_acquired_is_told(project, look):
+    process = project(leak_warning=60)
+    process.do("def somewhere_in_a_view():\n    ask()")
+    process.do("somewhere_in_a_view()")
+    [lease] = eventually(lambda: look()["pools"] and look()["pools"][0]["leases"])
+    assert "in somewhere_in_a_view" in lease["acquired"]
+    assert lease["held"] >= own.OLD
+
+
+def test_pins_are_told_while_they_last(project, look, database):
+    params = database.params
+    postgresql = {
+        "ENGINE": "carpool.postgresql",
+        "NAME": params["dbname"],
+        "USER": params["user"],
+        "PASSWORD": params.get("password", ""),
+        "HOST": params["host"],
+        "PORT": params["port"],
+        "OPTIONS": {"pool": {"mode": "transaction"}},
+    }
+    process = project({"default": postgresql})
+    process.do("connection.cursor().execute('SET search_path TO public') and None")
+    pool = eventually(
+        lambda: look()["pools"] and look()["pools"][0]["pinned"] and look()["pools"][0]
+    )
+    assert pool["pins"] == {"SET": 1}
+    process.do("connection.close()")
+    assert eventually(lambda: look()["pools"][0]["pinned"] == 0)
+    process.do("ask() and None")
+    assert look()["pools"][0]["pins"] == {"SET": 1}
+
+
+def test_seconds_are_remembered(project, look):
+    process = project()
+    process.do("ask()")
+    eventually(lambda: look()["pools"] and look()["pools"][0]["recent"])
+    assert eventually(lambda: look()["pools"][0]["recent"][-1][:2] == (1, 0))
+    process.do("connection.close(); request(3)")
+    eventually(lambda: sum(each[2] for each in look()["pools"][0]["recent"]) == 4)
+    assert look()["pools"][0]["peak_leased"] == 1
+
+
+def test_a_pool_that_is_not_used_puts_nothing_up(project, directory, look):
+    process = project()
+    process.do("connection.pool and None")
+    assert look()["processes"] == 0
+    assert not process.do("[each.name for each in threading.enumerate() if 'carpool' in each.name]")
+
+
+PROGRAM = (
+    PROJECT
+    + """
+import warnings
+request(2)
+{act}
+"""
+)
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        "",
+        "ask()",
+        "os.fork() or request()",
+        "os.fork(); request(); os.fork(); request()",
+        "gather.gather(); connection.close_pool()",
+        "threading.Thread(target=request, daemon=True).start()",
+    ],
+)
+def test_programs_end_at_once_and_without_a_word(tmp_path, directory, act):
+    databases = {"default": {"ENGINE": "carpool.sqlite3", "NAME": str(tmp_path / "db")}}
+    text = PROGRAM.replace("{act}", act).format(directory=str(directory), databases=databases)
+    program = start_program(tmp_path / "program.py", text, {}, "-W", "error")
+    assert finish(program) == ("", "")
+    assert program.returncode == 0
+    eventually(
+        lambda: {each.name for each in (directory / "board").iterdir()} == {"departed", "lock"}
+    )
+
+
+def test_durations_are_handed_to_listeners_outside_of_requests(project):
+    process = project()
+    process.do("heard = []")
+    process.do(
+        "def hear(pool, kind, seconds):\n"
+        "    heard.append((kind, len(seconds), threading.current_thread().name))\n"
+        "publisher.listeners.append(hear)"
+    )
+    process.do("publisher.listeners.insert(0, lambda *_: 1 / 0)")  # another's fault is not ours
+    process.do("request(3)")
+    process.do(
+        "eventually(lambda: sum(number for kind, number, _ in heard if kind == 'use_time') == 3)"
+    )
+    assert {tuple(each)[2] for each in process.do("heard")} <= {"carpool board", "MainThread"}
+
+
+def test_figures_of_this_process_are_told_without_a_file():
+    assert isinstance(publisher.figures(), list)
