@@ -79,7 +79,7 @@ class CarpoolCollector:
             pools = ours.names() if self.pools is None else self.pools
             return [_up(1), *report_families(gather(self.directory), pools)]
         except Exception:
-            logger.exception("Prometheus is told nothing of the pools")
+            logger.exception("Prometheus is told nothing of the pools", extra={"pool": ""})
             return [_up(0)]
 
 

@@ -105,7 +105,8 @@ class Publisher:
                 try:
                     listener(watched.pool.name, kind, seconds)
                 except Exception:
-                    logger.exception("%s: a listener failed", watched.pool.name)
+                    name = watched.pool.name
+                    logger.exception("%s: a listener failed", name, extra={"pool": name})
 
     def _keep(self, pool: AnyPool, figures: PoolFigures) -> None:
         from carpool.telemetry import board  # noqa: PLC0415 - it needs Unix
@@ -153,7 +154,11 @@ class Publisher:
         except (OSError, PoolError, ValueError) as error:
             if str(error) != self._complaint:
                 self._complaint = str(error)
-                logger.warning("other processes cannot see this one's pools: %s", error)
+                logger.warning(
+                    "other processes cannot see this one's pools: %s",
+                    error,
+                    extra={"pool": "", "reason": type(error).__name__},
+                )
         else:
             self._complaint = ""
 
