@@ -1,5 +1,6 @@
 """What Prometheus reads of real pools, in this process and in others."""
 
+import os
 import subprocess
 import sys
 
@@ -35,11 +36,10 @@ connection.close()
 
 
 @pytest.fixture
-def directory(tmp_path, monkeypatch):
-    """A runtime directory of the test's own."""
+def directory(tmp_path):
+    """A runtime directory of the workers' own."""
     path = tmp_path / "runtime"
     path.mkdir(mode=0o700)
-    monkeypatch.setenv("CARPOOL_DIR", str(path))
     return str(path)
 
 
@@ -52,6 +52,7 @@ def start(directory, tmp_path):
         worker = subprocess.Popen(
             [sys.executable, "-c", WORKER, str(tmp_path / "shop.db"), NAME, str(acquires)],
             cwd=ROOT,
+            env=os.environ | {"CARPOOL_DIR": directory},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -101,16 +102,16 @@ def test_any_process_tells_of_all_and_no_counter_goes_down(start, directory):
     third.communicate("")
 
 
-def test_this_process_own_figures_are_of_this_moment(directory, django_databases, tmp_path):
+def test_this_process_own_figures_are_of_this_moment(django_databases, tmp_path):
     options = {"pool": {"name": "my own", "max_size": 3}}
     entry = {"ENGINE": "carpool.sqlite3", "NAME": str(tmp_path / "db"), "OPTIONS": options}
     connection = django_databases(default=entry)["default"]
     try:
         pool = connection.pool
         one = pool.acquire()
-        assert scrape(directory, "my own")["carpool_connections", "leased"] == 1
+        assert scrape(None, "my own")["carpool_connections", "leased"] == 1
         pool.release(one)
-        found = scrape(directory, "my own")
+        found = scrape(None, "my own")
         assert found["carpool_connections", "leased"] == 0
         assert found["carpool_acquires_total",] == found["carpool_use_time_seconds_count",] == 1
     finally:
@@ -133,7 +134,7 @@ def test_the_pools_of_the_settings_are_ours(django_databases, tmp_path):
     assert str(tmp_path / "b") in other
 
 
-def test_a_pools_name_is_the_one_that_it_tells(directory, django_databases, tmp_path):
+def test_a_pools_name_is_the_one_that_it_tells(django_databases, tmp_path):
     entry = {"ENGINE": "carpool.sqlite3", "NAME": str(tmp_path / "shop.db")}
     connection = django_databases(default=entry)["default"]
     try:
