@@ -110,10 +110,9 @@ def instrument(meter_provider: MeterProvider | None = None) -> None:
     if meter_provider not in _made:
         meter = metrics.get_meter("carpool", __version__, meter_provider)
         _made[meter_provider] = Instruments(meter)
-    if not _made[meter_provider].telling:
-        uninstrument()
-        _made[meter_provider].telling = True
-        publisher.listeners.append(_made[meter_provider].record)
+    uninstrument()
+    _made[meter_provider].telling = True
+    publisher.listeners.append(_made[meter_provider].record)
 
 
 def uninstrument() -> None:
