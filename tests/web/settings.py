@@ -21,7 +21,7 @@ INSTALLED_APPS = [
     "carpool.web",
 ]
 MIDDLEWARE = [
-    "tests.web.urls.strict",
+    "tests.web.policy.strict",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",

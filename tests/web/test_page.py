@@ -1,14 +1,19 @@
 """Who may see the page and give orders, what they get, and what the app leaves alone."""
 
 import logging
+import re
+from copy import deepcopy
 from io import StringIO
 
 import pytest
+from django import VERSION
 from django.contrib.admin import AdminSite
 from django.core.management import call_command
+from django.test import override_settings
 
 from carpool.errors import PoolError
 from tests.telemetry.samples import sample_pool, sample_report
+from tests.web.settings import MIDDLEWARE, TEMPLATES
 
 PAGE = "/admin/carpool_web/pool/"
 FIGURES = f"{PAGE}figures/"
@@ -145,6 +150,23 @@ def test_the_page_may_stand_in_another_admin_too(site):
     other.register(Pool, PoolAdmin)
     names = [each.name for each in other.get_model_admin(Pool).get_urls()]
     assert names == [f"carpool_web_pool_{each}" for each in ("changelist", "figures", "order")]
+
+
+@pytest.mark.skipif(VERSION < (6, 0), reason="Django before 6.0 has no support for CSP")
+def test_its_files_carry_the_nonce_of_djangos_policy(site, browse):
+    from django.utils.csp import CSP  # noqa: PLC0415 - see above
+
+    (engine,) = deepcopy(TEMPLATES)
+    engine["OPTIONS"]["context_processors"].append("django.template.context_processors.csp")
+    middleware = "django.middleware.csp.ContentSecurityPolicyMiddleware"
+    policy = {"script-src": [CSP.NONCE], "style-src": [CSP.NONCE]}
+    client = browse("clerk")
+    with override_settings(
+        TEMPLATES=[engine], MIDDLEWARE=[middleware, *MIDDLEWARE[1:]], SECURE_CSP=policy
+    ):
+        page = client.get(PAGE)
+    (nonce,) = set(re.findall(r"'nonce-(.*?)'", page.headers["Content-Security-Policy"]))
+    assert len(re.findall(rf'carpool_web/page\.(?:js|css)" nonce="{nonce}"', page.text)) == 2
 
 
 def test_there_is_nothing_to_migrate_dump_or_complain_of(site):

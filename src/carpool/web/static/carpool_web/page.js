@@ -30,6 +30,7 @@ const dialog = root.querySelector("dialog");
 const mayOrder = "mayOrder" in root.dataset;
 let pools = new Map(); // by name, as the server told them last
 let given = null; // the order whose execution is being told
+let stopped = null; // the title of the pool that was paused here and serves this page
 let timer = null;
 let asking = false;
 let over = false; // the session has ended
@@ -188,9 +189,7 @@ function renderCell(cell, kind, number) {
 
 function say(element, ...content) {
   const text = content.map((each) => each.textContent ?? each).join("");
-  if (element.textContent === text && element.hidden === !text) return;
-  element.replaceChildren(...content);
-  element.hidden = !text;
+  if (element.textContent !== text) element.replaceChildren(...content);
 }
 
 const trouble = root.querySelector("[role=alert]");
@@ -236,7 +235,9 @@ async function refresh() {
     const page = await ask(root.dataset.figures);
     if (page) render(page);
   } catch (error) {
-    fail(`${error.message} These figures are old; asking again every ${EVERY / 1000} seconds.`);
+    const command = stopped && make("code", {}, `carpool resume ${stopped}`);
+    const way = stopped ? [" This page needs the paused pool: ", command, " ends the pause."] : [];
+    fail(`${error.message} These figures are old; asking again every ${EVERY / 1000} seconds.`, ...way);
   } finally {
     asking = false;
     if (!over && !document.hidden) timer = setTimeout(refresh, EVERY);
@@ -245,6 +246,7 @@ async function refresh() {
 
 function render(page) {
   pools = new Map(page.pools.map((pool) => [pool.name, pool]));
+  if (view.classList.contains("carpool-old")) stopped = null; // somebody has resumed
   view.classList.remove("carpool-old");
   say(trouble, page.faults.join(" "));
   say(root.querySelector(".carpool-summary"), page.summary);
@@ -281,6 +283,7 @@ async function order(verb, pool, sizes = {}) {
   const body = new URLSearchParams({ verb, pool: pool.name, ...sizes });
   const token = dialog.querySelector("[name=csrfmiddlewaretoken]").value;
   given = null;
+  if (verb === "pause" && pool.own) stopped = pool.title;
   say(news, `${label} ${pool.title}: asking …`);
   try {
     const answer = await ask(root.dataset.order, { method: "POST", body, headers: { "X-CSRFToken": token } });

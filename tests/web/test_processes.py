@@ -1,0 +1,72 @@
+"""The page shows and orders about real processes with real pools on a real PostgreSQL."""
+
+import json
+import re
+
+import pytest
+
+from carpool.telemetry import orders
+from support.browser import browser
+from support.servers import NotInstalled
+from tests.web.running import sites
+from tests.web.test_browser import pool, says, visiting
+
+EXPECTED = "status of 500"  # while the pool of the page is paused
+
+
+@pytest.fixture
+def two(database, tmp_path):
+    """Two processes that serve the site from pools of their own."""
+    entry = database.django(
+        ENGINE="carpool.postgresql",
+        OPTIONS={"pool": {"max_size": 3, "mode": "transaction", "timeout": 1}},
+    )
+    with sites(tmp_path, number=2, WEB_DATABASES=json.dumps({"default": entry})) as running:
+        yield running
+
+
+@pytest.fixture
+def page(two):
+    try:
+        with browser() as chromium, visiting(chromium, two[0], "chief", EXPECTED) as page:
+            context = page.context
+            for site in two:  # the second process' first query makes its pool
+                assert context.request.get(site.url).ok
+            pool(page).wait_for()
+            yield page
+    except NotInstalled as missing:
+        pytest.skip(str(missing))
+
+
+def processes(page):
+    return pool(page).get_by_role("table", name="Processes").get_by_role("rowheader")
+
+
+def test_the_page_tells_of_all_processes_and_orders_reach_them(two, database, page):
+    processes(page).nth(1).wait_for()
+    assert {*processes(page).all_inner_texts()} == {str(site.process.pid) for site in two}
+    pool(page).get_by_role("img", name=re.compile("of 6 connections are open")).wait_for()
+    before = {session.pid for session in database.sessions()}
+    assert len(before) >= 2
+
+    page.get_by_role("button", name="Drain default").click()
+    page.get_by_role("dialog").get_by_role("button", name="Drain").click()
+    says(page, "status", "Drain default: 2 of 2 processes have carried it out.")
+    for pid in before:
+        database.wait_for_sessions(0, pid=pid)
+
+    page.get_by_role("button", name="Resize default").click()
+    page.get_by_label("max_size").fill("5")
+    page.keyboard.press("Enter")
+    says(page, "status", "Resize default: 2 of 2 processes have carried it out.")
+    pool(page).get_by_role("img", name=re.compile("of 10 connections are open")).wait_for()
+
+
+def test_who_pauses_the_pool_of_the_page_is_told_the_way_out(two, page):
+    page.get_by_role("button", name="Pause default").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_text("carpool resume default").wait_for()
+    dialog.get_by_role("button", name="Pause", exact=True).click()
+    says(page, "alert", "This page needs the paused pool: carpool resume default ends the pause.")
+    orders.give(str(two[0].folder / "carpool"), "resume", pool(page).get_attribute("data-key"))
+    page.get_by_role("alert").wait_for(state="hidden")
