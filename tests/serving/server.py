@@ -62,7 +62,7 @@ class Kind:
     def limit(self):
         """How many sessions there may be at any moment, with the one from before the fork."""
         if self.share == "host":
-            return self.max_size
+            return self.max_size + self.spare
         return self.processes * self.max_size + self.early + self.spare
 
 
