@@ -22,6 +22,7 @@ class Limits(NamedTuple):
     database_limit: int | None = None  # most sessions in our database
     in_use: int | None = None  # all clients' sessions; None: it does not tell
     pooler: str = ""  # what stands between the server and us, as far as it shows
+    tls: bool = False  # the connection's socket cannot be handed to another process, but relayed
 
     @property
     def room(self) -> int:

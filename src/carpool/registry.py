@@ -88,6 +88,17 @@ def make(driver: Any, options: Options) -> AnyPool:
     """
     if options.share == "process":
         return Pool(driver, options)
+    check_shareable(driver)
+    from carpool.host.pool import HostPool  # noqa: PLC0415 - it needs Unix
+
+    return HostPool(driver, options)
+
+
+def check_shareable(driver: Any) -> None:
+    """Raise `carpool.host.handoff.NotShareable` where a host can share no connection of a driver's.
+
+    Its connection parameters are checked by its `login`.
+    """
     if not hasattr(driver, "make_shell"):
         raise NotShareable(
             f"{type(driver).__name__} cannot hand a connection to another process; the drivers for "
@@ -95,9 +106,6 @@ def make(driver: Any, options: Options) -> AnyPool:
         )
     if not hasattr(os, "geteuid"):
         raise NotShareable("this system has no Unix sockets to hand connections over by")
-    from carpool.host.pool import HostPool  # noqa: PLC0415 - it needs Unix
-
-    return HostPool(driver, options)
 
 
 def _wanted(pool: AnyPool, users: list[User]) -> bool:

@@ -183,12 +183,12 @@ def test_without_a_pool_it_is_plain_django(use, django_subject):
 
 def test_wrong_options_are_named(use, django_subject):
     with pytest.raises(ImproperlyConfigured, match=r"'default'.*'max_sise'"):
-        use(django_subject, {"max_sise": 3})
+        value(use(django_subject, {"max_sise": 3}), "SELECT 1")
 
 
 def test_persistent_connections_are_refused(use, django_subject):
     with pytest.raises(ImproperlyConfigured, match="'CONN_MAX_AGE' is 60"):
-        use(django_subject, CONN_MAX_AGE=60)
+        value(use(django_subject, CONN_MAX_AGE=60), "SELECT 1")
 
 
 def test_changed_options_mean_another_pool(use, django_subject):

@@ -68,8 +68,24 @@ ERRORS = {
 
 @pytest.mark.parametrize(("pool", "message"), ERRORS.values(), ids=ERRORS)
 def test_what_is_wrong_is_named(use, pool, message):
+    connection = use(pool)  # so that `manage.py check` can tell of it as well
+    for _ in range(2):
+        with pytest.raises(ImproperlyConfigured, match=message):
+            run(connection, "SELECT 1")
+    with pytest.raises(ImproperlyConfigured, match=message), transaction.atomic():
+        pass
     with pytest.raises(ImproperlyConfigured, match=message):
-        use(pool)
+        connection.pool  # noqa: B018 - it raises
+    assert connection.connection is None
+
+
+def test_what_has_been_put_right_works(use):
+    connection = use({"max_sise": 3})
+    with pytest.raises(ImproperlyConfigured):
+        run(connection, "SELECT 1")
+    connection.settings_dict["OPTIONS"]["pool"] = {"max_size": 3}
+    assert value(connection, "SELECT 1") == 1
+    assert connection.pool.options.max_size == 3
 
 
 @pytest.mark.parametrize("age", [None, 60])
@@ -78,7 +94,7 @@ def test_persistent_connections_are_refused(use, age):
         ImproperlyConfigured,
         match=rf"DATABASES\['default'\]: 'CONN_MAX_AGE' is {age}; allowed: 0.*'pool': False",
     ):
-        use(CONN_MAX_AGE=age)
+        run(use(CONN_MAX_AGE=age), "SELECT 1")
 
 
 # The session's settings ---------------------------------------------------------------------------

@@ -228,7 +228,7 @@ def test_without_a_pool_it_is_plain_django(use, kind):
 
 def test_persistent_connections_are_refused(use):
     with pytest.raises(ImproperlyConfigured, match="'CONN_MAX_AGE' is 60; allowed: 0"):
-        use(CONN_MAX_AGE=60)
+        value(use(CONN_MAX_AGE=60), "SELECT 1")
 
 
 def test_threads_share_a_pool_whatever_the_options_hold(use, kind, in_thread, monkeypatch):

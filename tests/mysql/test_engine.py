@@ -162,7 +162,7 @@ def test_persistent_connections_are_refused(start, mariadb_database):
     program = start("""
 settings.DATABASES["default"]["CONN_MAX_AGE"] = 60
 try:
-    connection.settings_dict  # makes the wrapper
+    connection.ensure_connection()
 except ImproperlyConfigured as error:
     report("persistent" in str(error))
 """)

@@ -2,6 +2,7 @@
 
 import re
 from argparse import ArgumentParser
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from carpool.telemetry import advise, sizing
 from carpool.telemetry.sizing import Deployment, Load
 from tests.telemetry.samples import counted, sample_part, sample_pool, sample_report
 
+DOCS = Path(__file__).parents[2] / "docs" / "sizing.md"
 NAME = "shop on db.internal as shop"
 SERVER = Limits(sessions=12, max_connections=100, reserved=3, in_use=40)
 FAST = counted(*[0.0041] * 2000)
@@ -273,6 +275,23 @@ def test_it_fits_a_terminal_and_names_what_it_is_about():
     assert all(line.isprintable() for line in told)
     assert told[-1] == "Left out: board 12: truncated"
     assert any(line.startswith("  WARNING   The sum cannot fit") for line in told)
+
+
+def test_the_docs_show_what_it_prints():
+    shown = re.search(r"```\n(shop on .*?)\n```", DOCS.read_text(), re.DOTALL)
+    pool = pool_of(
+        8,
+        threads=12,
+        mode="session",
+        acquires=61_204,
+        waits=480,
+        wait_time=counted(*[0.002] * 470, *[0.02] * 10),
+        recent=[(2, 0, 405)] * 59 + [(4, 1, 640)],
+        peak_leased=4,
+        peak_waiting=1,
+    )
+    told = advise.lines(sample_report(pool), {NAME: SERVER}, Deployment(2))
+    assert list(told) == shown[1].splitlines()
 
 
 def test_nothing_runs():

@@ -201,7 +201,8 @@ class MySQLDriver(SessionDriver[C]):
             visit(self, overrides) as connection,
             contextlib.closing(connection.cursor(self.cursorclass)) as cursor,
         ):
-            return limits.ask(cursor, connection.thread_id())
+            answer = limits.ask(cursor, connection.thread_id())
+            return answer._replace(tls=connection.session.wrapped)
 
     # ------------------------------------------------------------------- judge
 

@@ -140,7 +140,8 @@ class PsycopgDriver(PsycopgHandoff):
     def limits(self, overrides: Mapping[str, Any] = AS_IT_IS) -> Limits:
         """See `Driver`."""
         with visit(self, overrides) as connection, connection.cursor(row_factory=tuple_row) as cur:
-            return limits.ask(cur, connection.info.backend_pid)
+            answer = limits.ask(cur, connection.info.backend_pid)
+            return answer._replace(tls=connection.pgconn.ssl_in_use)
 
     # ------------------------------------------------------------------- judge
 

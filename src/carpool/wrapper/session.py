@@ -17,7 +17,15 @@ from carpool.errors import PoolClosed, PoolTimeout
 from carpool.host.handoff import NotShareable
 from carpool.telemetry import publisher
 from carpool.wrapper import threads
-from carpool.wrapper.settings import PARAMETERS, copied, read_options, refuse_mode, refuse_share
+from carpool.wrapper.settings import (
+    PARAMETERS,
+    copied,
+    is_refused,
+    read_options,
+    refuse_mode,
+    refuse_share,
+)
+from carpool.wrapper.validation import with_checks
 
 if TYPE_CHECKING:
     import weakref
@@ -44,6 +52,7 @@ class SessionMode(BaseDatabaseWrapper):
     _preferred: weakref.ref[Any] | None = None  # what to acquire if it can be had
     _lessor: AnyPool | None = None  # the pool that `connection` came from
     _minded = False
+    _refused = False  # its options were wrong from the first; the first use that needs them raises
     # What an engine's `close` may be for `close_if_unusable_or_obsolete` to do without it: one
     # that does no more for a pooled connection than Django's own.
     plain_closes: ClassVar[tuple[Any, ...]] = (BaseDatabaseWrapper.close,)
@@ -55,8 +64,9 @@ class SessionMode(BaseDatabaseWrapper):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)  # as given: PostGIS looks for `alias` by name
+        self.validation = with_checks(self.validation_class)(self)  # type: ignore[arg-type] # mypy takes no class for hashable
         if self.alias != NO_DB_ALIAS:
-            read_options(self.alias, self.settings_dict)  # so bad ones speak at the first use
+            self._refused = is_refused(self.alias, self.settings_dict)
         self.thread_ident = self._thread_ident  # type: ignore[attr-defined] # not in the stubs
         self._original = id(self)  # `copy.copy` copies it, and the connection, which stays ours
         threads.remember(self)
@@ -95,10 +105,13 @@ class SessionMode(BaseDatabaseWrapper):
         """Choose the pool for settings that have changed.
 
         More patient than `pool`: a CONN_MAX_AGE that is set while the process runs is heeded as
-        Django would; the connection stays leased for so long.
+        Django would; the connection stays leased for so long. Raises as `pool`.
         """
         if self.alias == NO_DB_ALIAS:
             return self._choose_pool(None)
+        if self._refused:
+            read_options(self.alias, self.settings_dict)
+            self._refused = False  # they have been put right
         patient = {**self.settings_dict, "CONN_MAX_AGE": 0}
         return self._choose_pool(read_options(self.alias, patient))
 

@@ -41,6 +41,15 @@ def read_options(alias: str, settings_dict: dict[str, Any]) -> Options | None:
     return options
 
 
+def is_refused(alias: str, settings_dict: dict[str, Any]) -> bool:
+    """Tell whether `read_options` raises."""
+    try:
+        read_options(alias, settings_dict)
+    except ImproperlyConfigured:
+        return True
+    return False
+
+
 def refuse_mode(alias: str, mode: str, driver: Any) -> ImproperlyConfigured:
     """Return the error for a mode that a driver cannot serve."""
     allowed = ", ".join(map(repr, driver.modes))
