@@ -2,7 +2,9 @@
 
 import gc
 import os
+import re
 import threading
+from types import SimpleNamespace
 
 import pytest
 from django.db.utils import OperationalError
@@ -15,9 +17,11 @@ from tests.conformance.host import broker_directory
 from tests.django.asking import pid_of, run, texts, value
 from tests.django.models import CREATE
 from tests.pool.fake import eventually
+from tests.probing import ROOT
 
 __all__ = ["broker_directory"]
 SIGNALS = {name: getattr(signals, name) for name in signals.__all__}
+DOCS = (ROOT / "docs" / "hooks.md").read_text()
 QUICK = ("connection_acquired", "connection_released")
 
 
@@ -128,6 +132,42 @@ def held_too_long(connection):
     run(connection, "SELECT 1")
 
 
+def test_the_example_of_the_docs(use, database, monkeypatch):
+    monkeypatch.setattr(signals.connection_acquired, "receivers", [])
+    (code,) = re.findall(r"```python\n(from django.*?)```", DOCS, re.DOTALL)
+    counted = []
+    metrics = SimpleNamespace(count=lambda name, pool: counted.append(pool))
+    names = {"metrics": metrics}
+    exec(code.replace("0.1", "0"), names)
+    connection = use()
+    pid_of(connection)
+    assert counted == [connection.pool.name]
+    assert signals.connection_acquired.disconnect(names["note_long_waits"])
+
+
+@pytest.mark.parametrize("name", SIGNALS)
+def test_the_docs_name_what_is_told(use, database, heard, in_thread, name):
+    (row,) = re.findall(rf"^\| `{name}` \|(.*)$", DOCS, re.MULTILINE)
+    use({"max_size": 1, "timeout": 0.05, "leak_warning": 0.05})
+    with pytest.raises(OperationalError):
+        holding(in_thread)
+    eventually(lambda: "leak_detected" in names(heard))
+    from django.db import connection  # noqa: PLC0415 - this thread's
+
+    connection.close()
+    connection.close_pool()
+    facts = next(facts for each, _, facts in heard if each == name)
+    assert {each for each in facts if f"`{each}`" not in row} == {"pool"}
+
+
+def holding(in_thread):
+    """Hold the only connection while another thread wants one."""
+    from django.db import connection  # noqa: PLC0415 - this thread's
+
+    pid_of(connection)
+    in_thread(ask_elsewhere)
+
+
 # ---------------------------------------------------------------- what it changes
 
 
@@ -176,6 +216,19 @@ def test_receivers_that_fail(use, database, site, caplog):
             assert signal.disconnect(fail)
     assert caplog.text.count("on purpose") >= 2 * 3 + 2
     assert database.sessions() == []
+
+
+def test_a_receiver_that_fails_keeps_nothing_from_the_others(use, database, heard):
+    def fail(**_kwargs):
+        raise RuntimeError("on purpose")
+
+    signal = signals.connection_acquired
+    signal.receivers.reverse()
+    signal.connect(fail)
+    signal.receivers.reverse()  # the one that fails is first
+    pid_of(use())
+    assert signal.disconnect(fail)
+    assert names(heard) == ["connection_opened", "connection_acquired"]
 
 
 # ------------------------------------------------------------ who listens, and when

@@ -337,6 +337,20 @@ def test_what_ends_a_thread_loses_no_slot(make_pool, driver, listen, event, capl
     assert driver.most == 1
 
 
+def test_what_ends_a_thread_at_a_release_comes_after_it(stepped, listen):
+    def end(*_args, **_facts):
+        raise Hard
+
+    listen(end, "released")
+    pool = stepped()
+    connection = pool.acquire()
+    with pytest.raises(Hard):
+        pool.release(connection)
+    assert pool.acquire() is connection
+    with pytest.raises(Hard):
+        pool.release(connection)
+
+
 def test_who_comes_and_goes_under_load(make_pool):
     pool = make_pool(max_size=2)
     done = []

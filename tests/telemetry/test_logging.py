@@ -3,6 +3,7 @@
 import ast
 import json
 import logging
+import re
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,13 @@ from django.db.utils import OperationalError
 import carpool
 from tests.conformance.host import broker_directory
 from tests.django.asking import run, value
-from tests.probing import eventually
+from tests.probing import ROOT, eventually
 
 __all__ = ["broker_directory"]
 PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 PASSWORD = "open-sesame"
 PARAMETER = "whispered"
+DOCS = ROOT / "docs" / "hooks.md"
 FOUND = Path(carpool.__file__).parent
 
 
@@ -149,6 +151,15 @@ def test_work_that_fails(use, logged):
     (record,) = found(logged, "background work failed")
     assert record["pool"] == "shop"
     assert "on purpose" in record["text"]
+
+
+def test_the_formatter_of_the_docs():
+    (code,) = re.findall(r"```python\n(class JSON.*?)```", DOCS.read_text(), re.DOTALL)
+    names = {"logging": logging, "json": json}
+    exec(code, names)
+    record = logging.makeLogRecord({"msg": "gone", "levelname": "INFO", "pool": "shop", "pid": 7})
+    told = json.loads(names["JSONFormatter"]().format(record))
+    assert told == {"level": "INFO", "text": "gone", "pool": "shop", "pid": 7}
 
 
 # ------------------------------------------------------------------- every call
