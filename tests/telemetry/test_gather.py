@@ -14,6 +14,7 @@ def process(*pools, pid=1, started=NOW):
         "started": started,
         "at": NOW,
         "threads": 4,
+        "asleep": False,
         "pools": list(pools),
     }
 

@@ -132,7 +132,7 @@ def _checked(content: Any) -> Process:
     try:
         pools = content["pools"]
         sound = (
-            all(isinstance(content[key], int) for key in ("pid", "threads"))
+            all(isinstance(content[key], int) for key in ("pid", "threads", "asleep"))
             and all(isinstance(content[key], int | float) for key in ("at", "started"))
             and all(isinstance(content[key], str) for key in ("command", "version", "settings"))
             and all(each.keys() >= PoolFigures.__annotations__.keys() for each in pools)

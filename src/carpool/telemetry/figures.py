@@ -62,7 +62,7 @@ class PoolFigures(TypedDict):
     paused: bool
     obeyed: int  # the number of the last order that it has carried out
     # at this moment
-    open: int  # all of the following five
+    open: int  # server connections: all of the following but those being opened
     idle: int
     leased: int
     resetting: int
@@ -103,6 +103,7 @@ class Process(TypedDict):
     started: float
     at: float  # when it wrote this
     threads: int  # most threads that have been alive at once
+    asleep: bool  # nobody has needed a connection since it wrote: it is still so
     pools: list[PoolFigures]
 
 

@@ -66,7 +66,7 @@ def _broker(directory: str | None, faults: list[str]) -> dict[str, Any]:
 def totals(
     processes: Sequence[Process], departed: Departed, brokers: Sequence[Mapping[str, Any]]
 ) -> list[Total]:
-    """Add up what processes tell, and what those have done that have ended. Pure."""
+    """Add up what processes tell, and what those have done that have ended."""
     parts: dict[str, list[Part]] = {}
     for process in sorted(processes, key=lambda each: each["started"]):
         for figures in process["pools"]:
@@ -82,7 +82,7 @@ def _part(process: Process, figures: PoolFigures) -> Part:
         "pid": process["pid"],
         "command": process["command"],
         "settings": process["settings"],
-        "at": process["at"],
+        "at": time.time() if process["asleep"] else process["at"],
         "threads": process["threads"],
         "figures": figures,
     }

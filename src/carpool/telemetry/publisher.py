@@ -51,6 +51,7 @@ class Publisher:
         self._boards: dict[str | None, Board] = {}  # by the option broker_dir
         self._threads = 0
         self._complaint = ""
+        self._asleep = True  # until somebody needs a connection; nothing happens meanwhile
         self._crew = Crew("carpool board", 1, self._tick)
 
     def watch(self, pool: AnyPool, user: User) -> None:
@@ -75,38 +76,42 @@ class Publisher:
         with self._lock:
             for watched in [*self._pools.values()]:
                 watched.remember()
-                self._settle(watched)
                 self._safely(lambda each=watched: self._obey(each))  # type: ignore[misc] # mypy infers no default
-            self._safely(self.publish)
-            return PERIOD if self._pools else None
+        self.hand_on()
+        self._safely(self.publish)
+        return PERIOD if self._pools else None
+
+    def hand_on(self) -> None:
+        """Count what has been noted, and tell listeners; without the lock, as they may ask back."""
+        with self._lock:
+            fresh = [
+                (each.pool.name, kind, seconds)
+                for each in self._pools.values()
+                for kind, seconds in each.settle().items()
+            ]
+        for name, kind, seconds in fresh:
+            for listener in [*listeners] if seconds else ():
+                try:
+                    listener(name, kind, seconds)
+                except Exception:
+                    logger.exception("%s: a listener failed", name, extra={"pool": name})
 
     def publish(self) -> None:
         """Put up what the pools do at this moment. Raises OSError, PoolError."""
+        self.hand_on()
         with self._lock:
             self._threads = max(self._threads, threading.active_count())
-            for watched in self._pools.values():
-                self._settle(watched)
             by_directory: dict[str | None, list[PoolFigures]] = {each: [] for each in self._boards}
             for pool, watched in [*self._pools.items()]:
                 figures = watched.tell(self._users)
                 if pool.is_closed() and not figures["open"]:
-                    del self._pools[pool]
                     self._keep(pool, figures)
+                    del self._pools[pool]
                 else:
                     by_directory.setdefault(pool.options.broker_dir, []).append(figures)
             for directory, pools in by_directory.items():
                 self._board(directory).write(self._process(pools))
-
-    def _settle(self, watched: Watched) -> None:
-        for kind, seconds in watched.settle().items():
-            if not seconds:
-                continue
-            for listener in [*listeners]:
-                try:
-                    listener(watched.pool.name, kind, seconds)
-                except Exception:
-                    name = watched.pool.name
-                    logger.exception("%s: a listener failed", name, extra={"pool": name})
+            self._complaint = ""
 
     def _keep(self, pool: AnyPool, figures: PoolFigures) -> None:
         from carpool.telemetry import board  # noqa: PLC0415 - it needs Unix
@@ -132,6 +137,7 @@ class Publisher:
             "started": STARTED,
             "at": time.time(),
             "threads": self._threads,
+            "asleep": self._asleep,
             "pools": pools,
         }
 
@@ -153,24 +159,24 @@ class Publisher:
             work()
         except (OSError, PoolError, ValueError) as error:
             if str(error) != self._complaint:
-                self._complaint = str(error)
+                self._complaint = str(error)  # until something has been put up
                 logger.warning(
                     "other processes cannot see this one's pools: %s",
                     error,
                     extra={"pool": "", "reason": type(error).__name__},
                 )
-        else:
-            self._complaint = ""
 
     # -------------------------------------------------------- forks and the end
 
     def wake(self) -> None:
         """Begin, or go on after a fork."""
+        self._asleep = False
         self._crew.attend()
 
     def before_fork(self, timeout: float) -> None:
         """Pause the thread; what is up meanwhile is of now."""
         self._crew.stop(timeout)
+        self._asleep = True
         if self._boards:
             self._safely(self.publish)
 
@@ -190,13 +196,14 @@ class Publisher:
     def at_exit(self, timeout: float) -> None:
         """Take the boards down, and leave the counts to those who add them up."""
         self._crew.stop(timeout)
+        self.hand_on()
         with self._lock:
             for directory, board in self._boards.items():
-                last = []
-                for pool, watched in self._pools.items():
-                    if pool.options.broker_dir == directory:
-                        self._settle(watched)
-                        last.append(watched.tell(()))
+                last = [
+                    watched.tell(())
+                    for pool, watched in self._pools.items()
+                    if pool.options.broker_dir == directory
+                ]
                 self._safely(lambda board=board, last=last: board.close(last))  # type: ignore[misc] # mypy infers no default
             self._boards.clear()
             self._pools.clear()
