@@ -26,6 +26,17 @@ def request(times=1):
 """
 
 
+def named_by(params):
+    """Return what DATABASES says of a PostgreSQL with these parameters of psycopg's."""
+    return {
+        "NAME": params["dbname"],
+        "USER": params["user"],
+        "PASSWORD": params.get("password", ""),
+        "HOST": params["host"],
+        "PORT": params["port"],
+    }
+
+
 @pytest.fixture(scope="session")
 def nursery():
     nursery = Nursery()

@@ -4,7 +4,7 @@ import pytest
 
 from carpool.telemetry import own, publisher
 from tests.probing import eventually, finish, start_program
-from tests.telemetry.conftest import PROJECT
+from tests.telemetry.conftest import PROJECT, named_by
 
 
 def test_old_leases_are_told_of_with_what_their_threads_are_at(project, look):
@@ -33,14 +33,9 @@ def test_where_leaks_are_watched_the_stack_that_acquired_is_told(project, look):
 
 
 def test_pins_are_told_while_they_last(project, look, database):
-    params = database.params
     postgresql = {
         "ENGINE": "carpool.postgresql",
-        "NAME": params["dbname"],
-        "USER": params["user"],
-        "PASSWORD": params.get("password", ""),
-        "HOST": params["host"],
-        "PORT": params["port"],
+        **named_by(database.params),
         "OPTIONS": {"pool": {"mode": "transaction"}},
     }
     process = project({"default": postgresql})
