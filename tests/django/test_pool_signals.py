@@ -231,6 +231,35 @@ def test_a_receiver_that_fails_keeps_nothing_from_the_others(use, database, hear
     assert names(heard) == ["connection_opened", "connection_acquired"]
 
 
+def use_once(connection):
+    pid_of(connection)
+    connection.close()
+
+
+class Hard(BaseException):
+    """What ends a greenlet, or a program."""
+
+
+@pytest.mark.psycopg3
+@pytest.mark.parametrize("name", QUICK)
+def test_what_ends_a_thread_costs_the_pool_nothing(use, database, share, name):
+    def end(**_kwargs):
+        raise Hard
+
+    connection = use({"max_size": 1, "timeout": 5, **share})
+    pid_of(connection)
+    connection.close()
+    SIGNALS[name].connect(end)
+    try:
+        with pytest.raises(Hard) as _kept:  # and all that its frames know
+            use_once(connection)
+    finally:
+        assert SIGNALS[name].disconnect(end)
+    pid_of(connection)
+    connection.close()
+    assert len(database.sessions()) == 1
+
+
 # ------------------------------------------------------------ who listens, and when
 
 
