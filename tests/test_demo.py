@@ -1,5 +1,6 @@
 """The demo as its user sees it: a process, what it prints, and what it leaves behind."""
 
+import json
 import os
 import re
 import shutil
@@ -11,6 +12,8 @@ import tempfile
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import urlencode
+from urllib.request import HTTPCookieProcessor, build_opener
 
 import psutil
 import pytest
@@ -23,7 +26,8 @@ from support.progress import Progress
 
 ROOT = Path(__file__).resolve().parents[1]
 DEMO = [sys.executable, "-m", "examples.demo"]
-SHORT = ["--rounds", "1", "--seconds", "0.3"]
+SECONDS = "0.3"
+SHORT = ["--rounds", "1", "--seconds", SECONDS]
 PATIENCE = 120  # seconds; only a demo that hangs takes them
 
 
@@ -118,6 +122,15 @@ def test_an_order_is_its_eight_statements_with_carpool(table):
     assert table["carpool"][-2] == "8"
 
 
+def test_the_end_shows_the_pools_as_they_were_under_load(report):
+    _, shown, rest = report.partition("What `carpool status` said")
+    assert shown
+    status = rest.partition(f"\n\n1 x {SECONDS} s")[0]
+    assert "database shop_order_carpool, alias default, mode session" in status
+    assert re.search(r"^  +acquires +[1-9]", status, re.MULTILINE)
+    assert 1 <= status.count("gunicorn") <= WORKERS
+
+
 def test_without_a_terminal_every_step_is_a_line(report):
     assert "\r" not in report
     steps = re.findall(r"^\[ ?(\d+)/(\d+)\] ", report, re.MULTILINE)
@@ -140,8 +153,11 @@ def test_a_signal_leaves_no_process_and_no_folder(temporary, number, stage):
     assert_nothing_left(temporary)
 
 
-def interrupt(temporary, number, stage, *options):
-    """Start the demo and send it a signal when it says that it has come to a stage."""
+def interrupt(temporary, number, stage, *options, before=lambda _: None):
+    """Start the demo and send it a signal when it says that it has come to a stage.
+
+    Before that `before` is called with what it has printed.
+    """
     with subprocess.Popen(
         [*DEMO, *options],
         cwd=ROOT,
@@ -155,17 +171,66 @@ def interrupt(temporary, number, stage, *options):
             output += (line := demo.stdout.readline())
             assert line, output
         assert len(belonging_to(temporary)) >= 1
-        demo.send_signal(number)
+        try:
+            before(output)
+        finally:
+            demo.send_signal(number)
         output += demo.communicate(timeout=PATIENCE)[0]
     return demo.returncode, output
 
 
-def test_the_site_stays_up_until_ctrl_c(temporary):
-    status, output = interrupt(temporary, signal.SIGINT, "End with", "--site", "--port", "0")
+def test_the_site_stays_up_until_ctrl_c_and_shows_its_pools(temporary):
+    site = ("--site", "--port", "0")
+    status, output = interrupt(temporary, signal.SIGINT, "End with", *site, before=visit)
     assert status == 0
     assert re.search(r"The shop is at +http://127\.0\.0\.1:\d+/\n", output)
-    assert re.search(r"Name and password +admin, \S{12}\n", output)
     assert_nothing_left(temporary)
+
+
+def visit(output):
+    """Follow the directions of a site that is up; all tell of the same pool."""
+    [page] = re.findall(r"Its pools are at +(\S+)\n", output)
+    [metrics] = re.findall(r"For Prometheus +(\S+)\n", output)
+    [(user, password)] = re.findall(r"Name and password +(\S+), (\S{12})\n", output)
+    top, status = re.findall(r"^.{20}(CARPOOL_DIR=.*)$", output, re.MULTILINE)
+    browser = build_opener(HTTPCookieProcessor())
+    form = read(browser, page)
+    [token] = re.findall(r'name="csrfmiddlewaretoken" value="(\w+)"', form)
+    fields = {"username": user, "password": password, "csrfmiddlewaretoken": token}
+    login = page.partition("carpool_web")[0] + "login/?next=/"
+    read(browser, login, urlencode(fields).encode())
+    name = json.loads(read(browser, f"{page}figures/"))["pools"][0]["name"]
+    assert "/shop" in name
+    assert f'carpool_acquires_total{{pool="{name}"}}' in read(browser, metrics)
+    for command in (top, status):
+        assert_prints(command, name)
+
+
+def read(browser, url, data=None):
+    with browser.open(url, data, PATIENCE) as answer:
+        return answer.read().decode()
+
+
+def assert_prints(command, text):
+    """Type a command in a new terminal, so to speak; end it when it has printed the text."""
+    environment = {name: value for name, value in os.environ.items() if "DJANGO" not in name}
+    with subprocess.Popen(
+        command,
+        shell=True,
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as typed:
+        printed = ""
+        while text not in printed:
+            printed += (line := typed.stdout.readline())
+            assert line, printed
+        with suppress(ProcessLookupError):
+            os.killpg(typed.pid, signal.SIGTERM)
 
 
 def test_a_killed_demo_is_cleaned_up_by_its_guards(temporary):

@@ -84,6 +84,7 @@ def measure(options):
         progress.clear()
     for name, each in results.items():
         print(f"\n{WORKLOADS[name].title}\n", *report.table(each), sep="\n")
+    print("", *report.pools(each), sep="\n")
     print(f"\n{report.explanation(options.rounds, options.seconds)}")
     if failed := [line for each in results.values() for line in report.failures(each)]:
         raise DemoError("\n".join(["not every request was answered as it should.", *failed]))
@@ -97,8 +98,7 @@ def visit(options):
         with signals.whole(lambda: Site(environment, listener)) as site:
             site.wait_until_ready()
             url = f"http://127.0.0.1:{site.port}/"
-            print(f"\nThe shop is at     {url}\nIts admin is at    {url}admin/")
-            print(f"Name and password  admin, {password}\nEnd with           Ctrl-C")
+            print("", *report.directions(site, url, environment, password), sep="\n")
             signal.pause()
 
 

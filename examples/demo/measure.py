@@ -14,6 +14,7 @@ from examples.demo.workloads import WORKLOADS
 
 CLIENTS = WORKERS * THREADS
 WARM_UP = 0.5  # seconds
+LATE = 0.8  # of a round has passed when the site's pools are looked at
 # What PostgreSQL asks itself at COMMIT, for each deferred foreign key: no client sent that.
 FOREIGN_KEY = "SELECT % FROM ONLY % FOR KEY SHARE OF x"
 
@@ -30,6 +31,7 @@ class Round:
 class Result:
     contender: Contender
     log: str = ""  # the end of gunicorn's
+    status: list[str] = field(default_factory=list)  # the lines of `carpool status` under load
     rounds: list[Round] = field(default_factory=list)
     # Of the whole life of the site, warming up included:
     statuses: Counter = field(default_factory=Counter)
@@ -101,9 +103,9 @@ def rotated(results, number):
 def run_round(site, name, seconds, result):
     """Drive one site for a while; add what was answered to the result, return the figures."""
     before = site.cpu()
-    load = json.loads(
-        output_of("examples.demo.load", str(site.port), name, str(seconds), str(CLIENTS))
-    )
+    command = ("examples.demo.load", str(site.port), name, str(seconds), str(CLIENTS))
+    # A look takes some milliseconds; no contender may have less of the processors than another.
+    load = json.loads(output_of(*command, after=LATE * seconds, look=lambda: see(site, result)))
     used = site.cpu() - before
     result.statuses.update(load["statuses"])
     requests = len(load["latencies"])
@@ -113,6 +115,11 @@ def run_round(site, name, seconds, result):
         slow=1000 * quantiles(load["latencies"], n=100)[98],
         cpu=1000 * used / requests,
     )
+
+
+def see(site, result):
+    """Keep what is told of the pools of a site that is under load."""
+    result.status = site.status()
 
 
 def count(server, name, result):

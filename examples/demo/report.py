@@ -2,10 +2,15 @@
 
 import os
 import platform
+import shlex
+import sys
 from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
 
+from examples.demo.contenders import CARPOOL
 from examples.demo.measure import CLIENTS
-from examples.demo.site import THREADS, WORKERS
+from examples.demo.site import ROOT, THREADS, WORKERS
 
 HEADS = (
     ("", ""),
@@ -45,6 +50,15 @@ def row(result):
     )
 
 
+def pools(results):
+    """Return what `carpool status` said of the site with carpool under load."""
+    [result] = [each for each in results if each.contender is CARPOOL]
+    return [
+        "What `carpool status` said of its pools meanwhile, as of the last second:",
+        *(f"  {line}".rstrip() for line in result.status),
+    ]
+
+
 def failures(results):
     """Return a line for each contender that gave another answer than the one expected."""
     return [
@@ -74,3 +88,28 @@ and now, and with nothing else. Requests, statements and connections include the
 last two are counted by PostgreSQL. Setting up a new connection can take a statement of its own.
 "persistent" is stock Django with CONN_MAX_AGE=600: each thread keeps a connection for itself.
 To look longer: python -m examples.demo --rounds 9 --seconds 10"""
+
+
+def directions(site, url, environment, password):
+    """Return where to find what, with commands to be typed in another terminal."""
+    told = {"CARPOOL_DIR": str(site.folder)}
+    database = {name: value for name, value in environment.items() if "_DB_" in name and value}
+    found = [
+        ("The shop is at", url),
+        ("Its admin is at", f"{url}admin/"),
+        ("Its pools are at", f"{url}admin/carpool_web/pool/"),
+        ("For Prometheus", f"{url}metrics" if find_spec("prometheus_client") else ""),
+        ("Name and password", f"admin, {password}"),
+        ("In a terminal here", typed(told, "carpool", "top")),
+        ("", typed(told | database, "examples.shop", "carpool", "status")),
+        ("End with", "Ctrl-C"),
+    ]
+    return [f"{name:<20}{text}" for name, text in found if text]
+
+
+def typed(environment, *module):
+    """Return a command that runs this Python on a module, as it is to be typed in the checkout."""
+    settings = [f"{name}={shlex.quote(value)}" for name, value in environment.items()]
+    python = Path(sys.executable)
+    python = python.relative_to(ROOT) if python.is_relative_to(ROOT) else python
+    return " ".join([*settings, shlex.quote(str(python)), "-m", *module])

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import psutil
 
+from carpool import PoolError
+from carpool.telemetry import status
+from carpool.telemetry.gather import gather
 from examples.demo import signals
 from examples.demo.load import ask
 from examples.demo.workloads import http
@@ -31,14 +34,21 @@ def python(*arguments, **options):
     )
 
 
-def output_of(*arguments, environment=None):
-    """Run this Python on a module of ours; return what it printed."""
+def output_of(*arguments, environment=None, after=None, look=None):
+    """Run this Python on a module of ours; return what it printed.
+
+    `look` is called when it has run for `after` seconds, or has ended before.
+    """
     pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     with ExitStack() as stack:
         with signals.held():
             process = python(*arguments, env=os.environ | (environment or {}), **pipe)
             stack.callback(process.wait)
             stack.callback(process.kill)
+        if look:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(after)
+            look()
         output, _ = process.communicate()
     if process.returncode:
         raise DemoError(f"python -m {' '.join(arguments)} failed:\n{output}")
@@ -69,6 +79,7 @@ class Site:
     """A running shop that answers on a listening socket, which it takes over.
 
     `with Site(environment, listen()) as site`; its processes end with their owner in any case.
+    In its `folder` they tell of their pools, if they have any.
     """
 
     def __init__(self, environment, listener):
@@ -88,7 +99,7 @@ class Site:
                 *("gunicorn", "examples.shop.wsgi", f"--bind=fd://{descriptor}"),
                 *(f"--workers={WORKERS}", f"--threads={THREADS}", "--worker-class=gthread"),
                 *("--keep-alive=0", "--no-control-socket", f"--worker-tmp-dir={self.folder}"),
-                env=os.environ | environment,
+                env=os.environ | environment | {"CARPOOL_DIR": str(self.folder)},
                 pass_fds=[descriptor],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -107,6 +118,13 @@ class Site:
         if not status.startswith("2"):
             raise self.error(f"did not come up ({status})")
         return status
+
+    def status(self):
+        """Return the lines that `carpool status` prints of it at this moment."""
+        try:
+            return [*status.lines(gather(str(self.folder)), {})]
+        except PoolError as error:
+            return [str(error)]
 
     def cpu(self):
         """Return the processor time that the workers have used, user and system, in seconds."""

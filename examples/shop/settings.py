@@ -28,6 +28,9 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
 ]
+if DATABASES["default"]["ENGINE"].startswith("carpool."):
+    # `manage.py carpool status`, and a page about the pools in the admin.
+    INSTALLED_APPS += ["carpool", "carpool.web"]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

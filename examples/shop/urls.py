@@ -1,3 +1,6 @@
+from importlib.util import find_spec
+
+from django.apps import apps
 from django.contrib import admin
 from django.contrib.staticfiles.views import serve
 from django.urls import path
@@ -17,3 +20,9 @@ urlpatterns = [
     # A real site leaves the admin's style sheets to its web server; this one has none.
     path("static/<path:path>", serve, {"insecure": True}),
 ]
+
+if apps.is_installed("carpool") and find_spec("prometheus_client"):
+    from carpool.telemetry import prometheus
+
+    # A real site lets nobody but Prometheus ask: it tells the names of databases.
+    urlpatterns.append(path("metrics", prometheus.view))
