@@ -86,6 +86,11 @@ def test_what_has_been_put_right_works(use):
     connection.settings_dict["OPTIONS"]["pool"] = {"max_size": 3}
     assert value(connection, "SELECT 1") == 1
     assert connection.pool.options.max_size == 3
+    connection.close()
+    connection.settings_dict["CONN_MAX_AGE"] = 60  # from now on that is heeded, as Django would
+    connection.settings_dict["OPTIONS"]["pool"] = {"max_size": 4}
+    assert value(connection, "SELECT 1") == 1
+    connection.settings_dict["CONN_MAX_AGE"] = 0
 
 
 @pytest.mark.parametrize("age", [None, 60])

@@ -30,7 +30,7 @@ def subject(driver):
 def test_what_it_says(subject, server, says, told, limit):
     says([[5, 300, 40, told, 9]])
     limits = subject.limits()
-    assert limits == (5, 300, 40, limit, None, 9, "")
+    assert limits == (5, 300, 40, limit, None, 9, "", False)
     assert limits.room == (limit or 260)
     assert not server.sessions  # it has closed its own
 

@@ -36,6 +36,11 @@ def test_an_idle_connection_is_used_again_without_a_ping(make_pool, database, tl
     assert database.connections(mark) == 1
 
 
+def test_the_limits_tell_of_it(driver_class, database, tls):
+    assert driver_class(**database.params | tls).limits().tls
+    assert not driver_class(**database.params).limits().tls
+
+
 def test_killed_sessions_are_noticed(make_pool, database, tls):
     pool = make_pool({"max_size": 3}, **tls)
     leased = [pool.acquire() for _ in range(3)]

@@ -260,7 +260,8 @@ class Psycopg2Driver(PostgreSQLDriver[Connection]):
             visit(self, overrides) as connection,
             connection.cursor(cursor_factory=ext.cursor) as cursor,
         ):
-            return limits.ask(cursor, connection.info.backend_pid)
+            answer = limits.ask(cursor, connection.info.backend_pid)
+            return answer._replace(tls=connection.info.ssl_in_use)
 
     # ------------------------------------------------------------------- judge
 
