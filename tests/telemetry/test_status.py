@@ -133,6 +133,10 @@ def paused_in_one_process():
     return pool
 
 
+LONG_WAITS = (
+    "3 acquires waiting, for up to 5.0 s of 10.0 s (1 timeout so far);"
+    " `carpool advise` tells of sizes"
+)
 WRONG = [
     (sample_pool(paused=True), "paused; `carpool resume` ends that"),
     (paused_in_one_process(), "paused; `carpool resume` ends that"),
@@ -140,8 +144,7 @@ WRONG = [
     (sample_pool(open=0, last_error=AWAY), f"the server cannot be reached: {AWAY}"),
     (
         sample_pool(waiting=3, longest_wait=5.0, timeouts=1),
-        "3 acquires waiting, for up to 5.0 s of 10.0 s (1 timeout so far);"
-        " `carpool advise` tells of sizes",
+        LONG_WAITS,
     ),
     (stale_pool(), "process 4712 has told nothing for 7.5 s: it is stopped, or hangs"),
 ]

@@ -23,10 +23,14 @@ def test_an_order_waits_for_all_processes():
 
 
 def test_a_pause_waits_for_connections_too():
-    parts = [sample_part(n, obeyed=7, paused=True, open=n) for n in range(3)]
+    parts = [sample_part(n, obeyed=7, paused=True, open=n + 1, leased=n) for n in range(3)]
     order = Order("pause", NAME, 7)
     assert waits_for(order, pool_of(*parts)) == "waiting for 3 connections in use in 2 processes"
-    assert waits_for(order, pool_of(parts[0])) == ""
+    assert (
+        waits_for(order, pool_of(parts[0])) == "waiting for 1 connection being closed in 1 process"
+    )
+    over = sample_part(4, obeyed=7, paused=True, open=0, leased=0)
+    assert waits_for(order, pool_of(over)) == ""
 
 
 def test_a_pause_that_somebody_ends_is_undone():

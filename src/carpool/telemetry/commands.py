@@ -11,7 +11,6 @@ import shutil
 import sys
 import time
 from functools import partial, wraps
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, NamedTuple
 
 from carpool.errors import OptionsError, PoolError
@@ -195,13 +194,15 @@ def _takes_nothing(command: ArgumentParser) -> None:
 
 
 def _top(given: Namespace) -> int:
-    if not (sys.stdout.isatty() and sys.stdin.isatty()):
+    if not all(
+        each.isatty() for each in (sys.stdin, sys.stdout, sys.stderr)
+    ):  # Textual's is the last
         _complain(NO_TERMINAL, 0)
         return _watch(given, 1.0)
-    if find_spec("textual") is None:
+    try:
+        from carpool.telemetry.top import Top  # noqa: PLC0415 - it needs an extra
+    except ImportError:
         return _watch(given, 1.0, MORE)
-    from carpool.telemetry.top import Top  # noqa: PLC0415 - it needs an extra
-
     look = partial(gather, given.directory)
     look()  # what is refused is told in the terminal as it is
     top = Top(look, lambda verb, pool, sizes: orders.give(given.directory, verb, pool, sizes=sizes))

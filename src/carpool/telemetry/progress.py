@@ -70,11 +70,12 @@ def outcome(order: Order, pool: Total) -> str:
 def _in_use(pool: Total) -> str:
     if resumed := [part["pid"] for part in pool["parts"] if not part["figures"]["paused"]]:
         raise Undone(f"somebody has resumed {pool['name']}: pid {', '.join(map(str, resumed))}")
-    opened = [part["figures"]["open"] for part in pool["parts"] if part["figures"]["open"]]
-    if not opened:
-        return ""
-    connections, processes = counted(sum(opened), "connection"), counted(len(opened), "process")
-    return f"waiting for {connections} in use in {processes}"
+    for key, what in (("leased", "in use"), ("open", "being closed")):
+        having = [part["figures"][key] for part in pool["parts"] if part["figures"][key]]  # type: ignore[literal-required] # these are keys
+        if having:
+            many, processes = counted(sum(having), "connection"), counted(len(having), "process")
+            return f"waiting for {many} {what} in {processes}"
+    return ""
 
 
 def _lent(pool: Total) -> str:

@@ -11,6 +11,7 @@ from textual.app import App
 from textual.binding import Binding
 from textual.containers import Container, VerticalScroll
 from textual.content import Content
+from textual.markup import escape
 from textual.widgets import DataTable, Footer, Static
 
 from carpool.errors import PoolError
@@ -85,6 +86,7 @@ class Top(App[None]):
         super().__init__()
         self._look, self._give = look, give
         self._report: Report | None = None
+        self._is_blind = False  # the last look was in vain
         self._chosen = ""  # the name of a pool
         self._order: Order | None = None  # the last one, as long as it is under way
 
@@ -125,7 +127,11 @@ class Top(App[None]):
             report = await asyncio.to_thread(self._look)
         except (PoolError, OSError, ValueError) as error:
             self.say(f"cannot look: {error}")
+            self._is_blind = True
             return
+        if self._is_blind:
+            self.say("")
+        self._is_blind = False
         self._report = report
         self.query_one("#head", Static).update(top_panels.headline(report))
         self._show_pools(report)
@@ -153,27 +159,27 @@ class Top(App[None]):
 
     def on_resize(self) -> None:
         """Draw what depends on the size, once there is a layout for it."""
-        self.call_after_refresh(self._fit)
+        self.call_after_refresh(self._show_chosen)
 
-    def _fit(self) -> None:
-        """Draw what depends on the size; where one panel is shown, its frame names the others."""
+    def _name_panels(self) -> None:
+        """Title the panels; where only one is shown, its title names the others."""
         for name, title in PANELS.items():
             panel = self.query_one(f"#{name}")
             panel.border_title = title if self._has_room() else "  ".join(PANELS.values())
-        self._show_chosen()
 
     def _has_room(self) -> bool:
         classes = self.screen.classes
         return "-wide" in classes and "-tall" in classes
 
     def _show_chosen(self) -> None:
+        self._name_panels()
         pool = self._pool()
         trends, times, leases = (
             self.query_one("#trends", Static),
             self._text("times"),
             self._text("leases"),
         )
-        trends.border_title = printable(self._chosen)
+        trends.border_title = escape(printable(self._chosen))
         width = (self.query_one("#times").outer_size.width or self.size.width) - FRAME
         trends.update(_drawn(top_panels.trends(pool, self.size.width) if pool else ()))
         times.update(_drawn(top_panels.times(pool, width) if pool else ()))
