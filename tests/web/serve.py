@@ -1,7 +1,7 @@
 """Serve the site of the tests: `python -m tests.web.serve PORT`; see `running.py`.
 
-WEB_MADE_UP=1: its figures are those that the test writes into report.json, and what is ordered
-lies in orders.txt. Ends when its input does.
+WEB_MADE_UP=1: its figures are those that the test writes into report.json, what is ordered lies in
+orders.txt, and the number of an order in number.txt. Ends when its input does.
 """
 
 import json
@@ -32,7 +32,7 @@ def made_up(folder):
     def give(directory, verb, pool, *, sizes=None):
         with (folder / "orders.txt").open("a") as file:
             print(json.dumps([verb, pool, sizes]), file=file)
-        return 7
+        return int((folder / "number.txt").read_text())
 
     return gather, give
 

@@ -82,6 +82,7 @@ def made_up(tmp_path_factory, chromium):
 def site(made_up):
     """A site whose figures the test makes up."""
     made_up.show(sample_report(shop(), stats()))
+    made_up.answer(7)
     (made_up.folder / "orders.txt").unlink(missing_ok=True)
     return made_up
 
@@ -189,6 +190,26 @@ def test_an_order_can_be_given_with_the_keyboard_alone(site, page):
     says(page, "status", "Drain default: 1 of 2 processes have carried it out.")
     site.show(sample_report(shop(obeyed=7)))
     says(page, "status", "Drain default: 2 of 2 processes have carried it out.")
+
+
+def test_news_of_an_order_leave_when_it_has_been_carried_out(site, page):
+    page.clock.install()
+    page.reload()
+    page.get_by_role("button", name="Resume stats").click()
+    says(page, "status", "Resume stats: 0 of 1 process has carried it out.")
+    page.clock.run_for(60_000)
+    assert "0 of 1" in page.get_by_role("status").inner_text()
+    site.show(sample_report(stats(obeyed=7)))
+    page.clock.run_for(EVERY)
+    says(page, "status", "Resume stats: 1 of 1 process has carried it out.")
+    page.clock.run_for(60_000)
+    assert page.get_by_role("status").inner_text() == ""
+
+
+def test_an_order_to_a_broker_is_carried_out_by_the_broker(site, page):
+    site.answer(0)
+    page.get_by_role("button", name="Resume stats").click()
+    says(page, "status", "Resume stats: the broker has carried it out.")
 
 
 @pytest.mark.parametrize("way", ["Enter", "Escape"])

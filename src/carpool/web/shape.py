@@ -34,7 +34,7 @@ def page(report: Report, pid: int, needed: Collection[str]) -> Json:
     """Return what the page shows.
 
     `pid` is the process that serves it, `needed` the aliases of the databases without which it
-    cannot: of sessions, users and the admin's log.
+    cannot: of users and the admin's log.
     """
     return {
         "at": report["at"],

@@ -5,6 +5,7 @@
 
 const EVERY = 2000; // milliseconds
 const PATIENCE = 15000;
+const LINGER = 30000; // how long it says that an order has been carried out
 const SVG = "http://www.w3.org/2000/svg";
 const ORDERS = {
   drain: {
@@ -32,6 +33,7 @@ let pools = new Map(); // by name, as the server told them last
 let given = null; // the order whose execution is being told
 let stopped = null; // the title of the pool that was paused here and serves this page
 let timer = null;
+let leaving = null; // the timer of news that will go
 let asking = false;
 let over = false; // the session has ended
 
@@ -195,6 +197,12 @@ function say(element, ...content) {
 const trouble = root.querySelector("[role=alert]");
 const news = root.querySelector("[role=status]");
 
+function inform(text, done = false) {
+  clearTimeout(leaving);
+  say(news, text);
+  if (done) leaving = setTimeout(say, LINGER, news);
+}
+
 function fail(...content) {
   view.classList.add("carpool-old");
   say(trouble, ...content);
@@ -284,14 +292,14 @@ async function order(verb, pool, sizes = {}) {
   const token = dialog.querySelector("[name=csrfmiddlewaretoken]").value;
   given = null;
   if (verb === "pause" && pool.own) stopped = pool.title;
-  say(news, `${label} ${pool.title}: asking …`);
+  inform(`${label} ${pool.title}: asking …`);
   try {
     const answer = await ask(root.dataset.order, { method: "POST", body, headers: { "X-CSRFToken": token } });
     if (answer) given = { ...answer, title: `${label} ${pool.title}` };
     tell();
     refresh();
   } catch (error) {
-    say(news, `${label} ${pool.title}: ${error.message}`);
+    inform(`${label} ${pool.title}: ${error.message}`);
   }
 }
 
@@ -300,13 +308,12 @@ function tell() {
   if (!given) return;
   const obeyed = pools.get(given.pool)?.obeyed ?? [];
   const done = obeyed.filter((number) => number >= given.number).length;
-  if (given.number === 0) {
-    say(news, `${given.title}: the broker has carried it out.`);
-  } else {
-    const have = obeyed.length === 1 ? "process has" : "processes have";
-    say(news, `${given.title}: ${done} of ${obeyed.length} ${have} carried it out.`);
-  }
-  if (given.number === 0 || done === obeyed.length) given = null;
+  const broker = given.number === 0;
+  const finished = broker || done === obeyed.length;
+  const have = obeyed.length === 1 ? "process has" : "processes have";
+  const who = broker ? "the broker has" : `${done} of ${obeyed.length} ${have}`;
+  inform(`${given.title}: ${who} carried it out.`, finished);
+  if (finished) given = null;
 }
 
 view.addEventListener("click", (event) => {
