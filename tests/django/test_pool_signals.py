@@ -14,7 +14,7 @@ from carpool import Pool, PoolTimeout, signals
 from carpool.host.pool import HostPool
 from carpool.pool import hooks
 from tests.conformance.host import broker_directory
-from tests.django.asking import pid_of, run, texts, value
+from tests.django.asking import pid_of, run, texts
 from tests.django.models import CREATE
 from tests.pool.fake import eventually
 from tests.probing import ROOT
@@ -100,21 +100,15 @@ def test_with_a_pool_of_the_host_no_openings_are_told(use, database, heard, brok
 
 @pytest.mark.psycopg3
 def test_an_exhausted_pool(use, database, heard, in_thread, share):
-    connection = use({"max_size": 1, "timeout": 0.05, **share})
+    connection = use({"max_size": 1, **share})
     pid_of(connection)
     with pytest.raises(OperationalError) as raised:
-        in_thread(ask_elsewhere)
+        in_thread(connection.pool.acquire, 0.05)
     ((_, _, facts),) = [each for each in heard if each[0] == "pool_exhausted"]
     assert isinstance(facts["error"], PoolTimeout)
     assert facts["waited"] > 0
     assert str(facts["error"]) == str(raised.value)
     assert facts["pool"] is connection.pool
-
-
-def ask_elsewhere():
-    from django.db import connection  # noqa: PLC0415 - this thread's
-
-    value(connection, "SELECT 1")
 
 
 @pytest.mark.psycopg3
@@ -148,24 +142,15 @@ def test_the_example_of_the_docs(use, database, monkeypatch):
 @pytest.mark.parametrize("name", SIGNALS)
 def test_the_docs_name_what_is_told(use, database, heard, in_thread, name):
     (row,) = re.findall(rf"^\| `{name}` \|(.*)$", DOCS, re.MULTILINE)
-    use({"max_size": 1, "timeout": 0.05, "leak_warning": 0.05})
+    connection = use({"max_size": 1, "leak_warning": 0.05})
+    pid_of(connection)
     with pytest.raises(OperationalError):
-        holding(in_thread)
+        in_thread(connection.pool.acquire, 0.05)
     eventually(lambda: "leak_detected" in names(heard))
-    from django.db import connection  # noqa: PLC0415 - this thread's
-
     connection.close()
     connection.close_pool()
     facts = next(facts for each, _, facts in heard if each == name)
     assert {each for each in facts if f"`{each}`" not in row} == {"pool"}
-
-
-def holding(in_thread):
-    """Hold the only connection while another thread wants one."""
-    from django.db import connection  # noqa: PLC0415 - this thread's
-
-    pid_of(connection)
-    in_thread(ask_elsewhere)
 
 
 # ---------------------------------------------------------------- what it changes
