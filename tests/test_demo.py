@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
@@ -225,12 +226,22 @@ def assert_prints(command, text):
         text=True,
         start_new_session=True,
     ) as typed:
-        printed = ""
-        while text not in printed:
-            printed += (line := typed.stdout.readline())
-            assert line, printed
-        with suppress(ProcessLookupError):
-            os.killpg(typed.pid, signal.SIGTERM)
+        patience = threading.Timer(PATIENCE, end, [typed])
+        patience.start()
+        try:
+            printed = ""
+            while text not in printed:
+                printed += (line := typed.stdout.readline())
+                assert line, printed
+        finally:
+            patience.cancel()
+            end(typed)
+
+
+def end(program):
+    """End a program and what it has started."""
+    with suppress(ProcessLookupError):
+        os.killpg(program.pid, signal.SIGTERM)
 
 
 def test_a_killed_demo_is_cleaned_up_by_its_guards(temporary):
