@@ -123,6 +123,7 @@ def test_what_was_wanted_at_once_and_headroom():
 def test_a_host_needs_what_one_process_has_wanted():
     lately = {"recent": [(1, 0, 100)] * 60, "peak_leased": 7, "peak_waiting": 4}
     assert advice(pool_of(4, share="host", **lately))[0]["max_size"] == 14
+    assert advice(pool_of(4, threads=8, share="host", **lately))[0]["max_size"] == 10
     both = lately | {"recent": [(9, 7, 100)] * 60}
     assert advice(pool_of(4, share="host", **both))[0]["max_size"] == 20
 

@@ -57,8 +57,12 @@ class Load(NamedTuple):
         return self.uses < ENOUGH_USES or self.seconds < ENOUGH_SECONDS
 
     def wanted(self, share: str) -> int:
-        """How many are wanted at once by one process, or by one host, without headroom."""
+        """How many are wanted at once by one process, or by one host, without headroom.
+
+        Who waits may be who has one a moment later, so no more than there are threads.
+        """
         in_one = self.leased_in_one + self.waiting_in_one
+        in_one = min(in_one, self.threads) if self.threads else in_one
         if share == "host":
             return max(in_one, self.together, ceil(self.busiest * self.use))
         wanted = max(in_one, ceil(self.busiest_in_one * self.use))
