@@ -244,3 +244,19 @@ def test_the_api_alone_will_do():
     ran = run(text, without="opentelemetry.sdk")
 
     assert (ran.returncode, ran.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("noted", "recorded"), [(0, 0), (1, 1), (2048, 2048), (2049, 1025), (16384, 2048)]
+)
+def test_of_very_many_durations_an_even_sample_is_recorded(reading, name, noted, recorded):
+    """So that a process that does nothing but acquire and release has most of its time for that."""
+    opentelemetry.instrument(reading.provider)
+    for listener in publisher.listeners:
+        listener(name, "use_time", [*range(noted)])
+    points = reading.points("db.client.connection.use_time")
+    if not noted:
+        assert points == {}
+        return
+    assert points[""].count == recorded
+    assert points[""].sum / recorded == pytest.approx((noted - 1) / 2, abs=4)
