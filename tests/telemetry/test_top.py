@@ -194,6 +194,21 @@ def test_a_pool_that_vanishes_gives_way_to_another():
     top(scenario)
 
 
+def test_who_has_scrolled_down_stays_there():
+    many = {**sample_pool(), "parts": [sample_part(pid) for pid in range(1000, 1050)]}
+
+    async def scenario(host, pilot):
+        table = pilot.app.query_one("#processes", DataTable)
+        await press(pilot, "tab", "pagedown")
+        table.scroll_to(y=20, animate=False)
+        await seen(pilot)
+        await seen(pilot)
+        assert table.scroll_y == 20
+        assert any("1020" in line for line in screen(pilot))
+
+    top(scenario, many)
+
+
 def test_what_others_have_named_is_neither_markup_nor_codes():
     pool = sample_pool(name=CODES, aliases=[CODES], last_error=CODES, open=0)
     pool["parts"][0]["command"] = CODES
@@ -204,7 +219,7 @@ def test_what_others_have_named_is_neither_markup_nor_codes():
             await press(pilot, key)
             lines = screen(pilot)
             assert all(line.isprintable() for line in lines)
-            assert "[bold]or not[/]" in "\n".join(lines[1:4])
+            assert all("[bold]or not[/]" in line for line in lines[2:4])  # row and title
         await press(pilot, "d")
         assert "[bold]or not[/]" in "\n".join(screen(pilot))
 
