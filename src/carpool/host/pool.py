@@ -17,17 +17,17 @@ from operator import attrgetter
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from carpool.errors import PoolClosed, PoolError, PoolTimeout, TooManyRequests
+from carpool.errors import PoolTimeout, TooManyRequests
 from carpool.host import frames, table
-from carpool.host.cleaner import Cleaner, Unfit
+from carpool.host.borrowing import Borrowing
+from carpool.host.cleaner import Cleaner
 from carpool.host.home import Lodging
-from carpool.host.shell import ChannelLost, NoAnswer, Shell
 from carpool.host.tally import Tally
 from carpool.host.watcher import Watcher
 from carpool.pool import fork, hooks, leaks
 from carpool.pool.crew import Crew
 from carpool.pool.keeper import RESET_TIMEOUT
-from carpool.pool.lessor import Held, Lessor
+from carpool.pool.lessor import Held
 from carpool.pool.meter import Meter
 from carpool.pool.opener import HURRY, PATIENCE
 from carpool.pool.stats import Snapshot
@@ -35,6 +35,7 @@ from carpool.sessions import never_end
 
 if TYPE_CHECKING:
     from carpool.host.handoff import Handoff
+    from carpool.host.shell import Shell
     from carpool.options import Options
 
 C = TypeVar("C")
@@ -42,7 +43,7 @@ LONGEST = 2e6  # seconds, more than which a socket does not wait
 logger = logging.getLogger("carpool.pool")
 
 
-class HostPool(Lessor[C]):
+class HostPool(Borrowing[C]):
     """A process' part in the pool of its host. Times are in seconds.
 
     It answers what `Pool` answers, and may be used from any thread, in finalizers and around forks
@@ -61,9 +62,9 @@ class HostPool(Lessor[C]):
 
     def _start_over(self) -> None:
         """Begin with no shell: at first, and in a forked child."""
-        self._idle: deque[Shell[C]] = deque()
+        self._idle = deque()
         self._leased: dict[int, Shell[C]] = {}
-        self._set_up: dict[int, object] = {}  # see `Shell`
+        self._set_up = {}
         self._lodging = Lodging(self.driver, self.options, self.name)
         self._closed = False
         self.tally = Tally()
@@ -71,8 +72,8 @@ class HostPool(Lessor[C]):
         self.crew = Crew(f"carpool {self.name}", self.options.num_workers, self._sweep)
         self._cleaner = Cleaner(self)
         self._resetting = self._cleaner.resetting
-        self._asking: set[Shell[C]] = set()  # which wait for an answer of the broker
-        self._asleep = False  # whether the watcher waits to be needed, after a fork
+        self._asking = set()
+        self._asleep = False
         self._watcher = Watcher(self._lost, self.crew.attend, self.name)
 
     def __repr__(self) -> str:
@@ -117,11 +118,7 @@ class HostPool(Lessor[C]):
         deadline = start + timeout
         at_once = shell if shell and shell.holds() else None
         try:
-            while True:
-                shell = shell or self._waking() or self._new_shell(deadline)
-                if self._prepare(shell, deadline):
-                    break
-                shell = None
+            shell = self._shell_with_lease(shell, deadline)
         except BaseException as error:
             timeouts = int(isinstance(error, PoolTimeout))
             self.tally.count(requests_errors=1, timeouts=timeouts)
@@ -166,103 +163,6 @@ class HostPool(Lessor[C]):
         shell.connection = None
         self._leased[shell.key] = shell
         return connection
-
-    def _waking(self) -> Shell[C] | None:
-        """Return a shell whose reset is still to be completed, if there is one."""
-        for place in (self._resetting, self._idle):
-            with suppress(IndexError):
-                return place.pop()
-        return None
-
-    def _prepare(self, shell: Shell[C], deadline: float) -> bool:
-        """Have a connection under a shell that is fit for use; False: the shell is no more."""
-        try:
-            if shell.resetting:
-                self._cleaner.complete(shell)
-            self._have_lease(shell, deadline)
-            self._check(shell)
-        except ChannelLost:
-            self._lodging.lose()
-            self._end(shell)
-            if monotonic() > deadline:
-                raise PoolTimeout(f"{self.name}: the broker has gone") from None
-            return False
-        except Unfit as error:
-            logger.info(
-                "%s: dropping a connection: %s",
-                self.name,
-                error.__cause__,
-                extra={"pool": self.name, "reason": "broken"},
-            )
-            self.bury(shell, frames.BROKEN)
-            return False
-        except NoAnswer:
-            self.bury(shell, frames.BACK)
-            raise
-        except PoolError:
-            self._idle.append(shell)
-            raise
-        except BaseException:
-            self.bury(shell, frames.BROKEN)
-            raise
-        return True
-
-    def _have_lease(self, shell: Shell[C], deadline: float) -> None:
-        while not shell.holds() and not shell.take():
-            if shell.orphaned:
-                raise ChannelLost
-            if shell.spent or shell.is_closed():
-                raise Unfit from ConnectionError("closed by the server or the network while idle")
-            self._ask(shell, deadline)
-            if shell.is_fit() and shell.has_traces():  # else it holds none any more
-                self._cleaner.wash(shell)
-
-    def _ask(self, shell: Shell[C], deadline: float) -> None:
-        self._asking.add(shell)
-        try:
-            if self._closed:
-                raise PoolClosed(f"the pool {self.name} is closed")
-            self._wake_up()  # others' borrowers may die meanwhile
-            shell.request(max(0.0, deadline - monotonic()))
-        finally:
-            self._asking.discard(shell)
-
-    def _wake_up(self) -> None:
-        if fork.asleep:
-            fork.wake()
-        if self._asleep:
-            self._asleep = False
-            self._watcher.resume()
-            self.crew.attend()
-
-    def _check(self, shell: Shell[C]) -> None:
-        if self.options.check:
-            try:
-                self.options.check(shell.connection)
-            except Exception as error:
-                raise Unfit from error
-
-    def _new_shell(self, deadline: float, attempts: int = 2) -> Shell[C]:
-        """Connect to the broker. Raises `PoolError`, or what logging in to the server raises.
-
-        `attempts`: how many more, as a broker may end between its answer and this.
-        """
-        if self._closed:
-            raise PoolClosed(f"the pool {self.name} is closed")
-        found = self._lodging.have(deadline)
-        try:
-            connection = self.driver.make_shell(found.path)
-        except self.driver.errors.Error:
-            self._lodging.lose()
-            if not attempts:
-                raise
-            return self._new_shell(deadline, attempts - 1)
-        note = self.meter.use_time.note
-        shell = Shell(connection, self.driver, found.words, self._set_up, note)
-        key = shell.key  # not the shell: one that is lost shall end, and not be its own keeper
-        shell.ref = weakref.ref(connection, lambda _: self._died(key))
-        self._watcher.watch(shell)
-        return shell
 
     # ------------------------------------------------------------------ release
 
