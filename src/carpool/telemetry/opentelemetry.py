@@ -32,9 +32,7 @@ if TYPE_CHECKING:
 
     from carpool.telemetry.figures import PoolFigures
 
-MOST = (
-    2**11
-)  # durations of one kind recorded at a time: the SDK takes about 8 microseconds for each
+MOST = 2**10  # durations of a kind recorded at a time; each costs the SDK 8 microseconds
 
 
 class Instruments:
