@@ -49,9 +49,9 @@ autocommit mode, over TCP on the loopback.
 "Through Django" is connection.cursor() and then close_if_unusable_or_obsolete(), which the end of
 a request calls. There, with CONN_MAX_AGE each of the {THREADS} threads has a connection of its own;
 of a pool's threads {THREADS - SIZE} have to wait, and who waits costs a hand-over of the GIL.
-"{ON}": each second it writes its figures where others see them,
-OpenTelemetry's SDK records and exports all durations, and prometheus_client is asked for all
-metrics, by threads of the same process. "{OFF}": nobody watches the pool.
+"{ON}": each second its figures are written where others see them, a sample of the
+durations is recorded by OpenTelemetry's SDK, which exports all metrics, and prometheus_client
+collects them, all by threads of the same process. "{OFF}": nobody watches the pool.
 A thread that has its turn but gets no processor lowers the fairness of any pool that serves in
 turn."""
 
