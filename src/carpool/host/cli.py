@@ -35,13 +35,6 @@ examples:
 """
 
 
-def main() -> int:
-    """Run the program `carpool`, for installations whose script still looks for it here."""
-    from carpool import __main__ as program  # noqa: PLC0415 - it imports this
-
-    return program.main()
-
-
 def add_command(commands: _SubParsersAction[ArgumentParser]) -> None:
     """Teach a parser `broker` and its commands; what it parses is for `run`."""
     broker = commands.add_parser(

@@ -52,7 +52,10 @@ def gather(directory: str | None = None) -> Report:
 
 
 def _broker(directory: str | None, faults: list[str]) -> dict[str, Any]:
-    place = places.find(directory)
+    try:
+        place = places.find(directory)
+    except places.NoBroker:
+        return {}  # there can be none, as with a path too long for sockets
     try:
         request = {"version": place.folder.name, "want": "status"}
         return control.ask(place, request, BROKER)

@@ -77,7 +77,7 @@ class CarpoolCollector:
         """
         try:
             pools = ours.names() if self.pools is None else self.pools
-            return [_up(1), *report_families(gather(self.directory), pools)]
+            return [_up(1), *report_families(gather(self.directory or ours.directory()), pools)]
         except Exception:
             logger.exception("Prometheus is told nothing of the pools", extra={"pool": ""})
             return [_up(0)]

@@ -21,7 +21,7 @@ from django.utils.decorators import method_decorator
 from django.views.decorators.http import require_GET, require_POST
 
 from carpool.errors import OptionsError, PoolError
-from carpool.telemetry import gather, orders
+from carpool.telemetry import gather, orders, ours
 from carpool.web import asked, shape
 from carpool.web.models import Pool
 
@@ -87,7 +87,7 @@ class PoolAdmin(Base):
         if not self.has_view_permission(request):
             return _error("You may not see the pools: you lack the permission “view pool”.", 403)
         try:
-            report = gather.gather()
+            report = gather.gather(ours.directory())
         except PoolError as error:
             return _error(str(error), 503)
         return JsonResponse(shape.page(report, os.getpid(), _needed()))
@@ -98,7 +98,9 @@ class PoolAdmin(Base):
         if not self.has_change_permission(request):
             return _error("You may not give orders: you lack the permission “change pool”.", 403)
         try:
-            order = asked.read(request.POST, (each["name"] for each in gather.gather()["pools"]))
+            order = asked.read(
+                request.POST, (each["name"] for each in gather.gather(ours.directory())["pools"])
+            )
             number = self._give(request, order)
         except (asked.BadOrder, OptionsError) as error:
             return _error(str(error), 400)
@@ -111,7 +113,7 @@ class PoolAdmin(Base):
         # its own database may not be asked.
         with transaction.atomic(using=router.db_for_write(LogEntry)):
             self.log_change(request, Pool(name=order.pool), f"Ordered: {order}.")
-            number = orders.give(None, order.verb, order.pool, sizes=order.sizes)
+            number = orders.give(ours.directory(), order.verb, order.pool, sizes=order.sizes)
         logger.info(
             "%s ordered: %s, pool %s",
             *(request.user, order, order.pool),

@@ -7,6 +7,7 @@ from argparse import Namespace
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connections
 
@@ -15,14 +16,15 @@ from carpool.errors import PoolError
 from carpool.host import cli
 from carpool.host.handoff import NotShareable
 from carpool.host.home import Lodging
+from carpool.host.places import NoBroker
 from carpool.management import servers
-from carpool.wrapper.session import SessionMode
-from carpool.wrapper.settings import read_options
+from carpool.telemetry import ours
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
 
     from carpool.options import Options
+    from carpool.wrapper.session import SessionMode
 
     Pooled = dict[str, tuple[SessionMode, Options]]  # by alias
 
@@ -40,10 +42,13 @@ class Command(BaseCommand):
     def handle(self, *_: object, **options: Any) -> None:
         """Do what `carpool` does. Exits with its exit code."""
         given = Namespace(**options)
-        pooled = _pooled()
+        try:
+            pooled = ours.pooled()
+            given.directory = given.directory or ours.directory()
+        except (ImproperlyConfigured, NoBroker) as error:
+            raise CommandError(str(error)) from error
         if of_broker := not hasattr(given, "servers"):
             pooled = {key: each for key, each in pooled.items() if each[1].share == "host"}
-        given.directory = given.directory or _directory(pooled)
         if getattr(given, "pool", None) in connections.settings:
             given.pool = _pool(given.pool, pooled, host=of_broker, make=given.command == "url")
         if not of_broker:
@@ -51,29 +56,6 @@ class Command(BaseCommand):
             given.servers = lambda: servers.ask(drivers, given.pool)
         if code := cli.run(given):
             sys.exit(code)
-
-
-def _pooled() -> Pooled:
-    """Return the databases of this project that have pools."""
-    found = {}
-    for alias in connections:
-        wrapper = connections[alias]
-        if isinstance(wrapper, SessionMode):
-            options = read_options(alias, wrapper.settings_dict)
-            if options is not None:
-                found[alias] = wrapper, options
-    return found
-
-
-def _directory(pooled: Pooled) -> str | None:
-    """Return the directory that the settings name, if they name one."""
-    named = {options.broker_dir for _, options in pooled.values()}
-    if len(named) > 1:
-        raise CommandError(
-            "The databases have brokers in several directories, name one by --directory: "
-            + ", ".join(sorted(each or "the default (no --directory)" for each in named))
-        )
-    return named.pop() if named else None
 
 
 def _pool(alias: str, pooled: Pooled, *, host: bool, make: bool) -> str:
