@@ -1,5 +1,8 @@
 """The thread that puts figures up: what it tells of leases, and that it disturbs nobody."""
 
+import json
+import sys
+
 import pytest
 
 from carpool.telemetry import own, publisher
@@ -117,3 +120,24 @@ def test_durations_are_handed_to_listeners_outside_of_requests(project):
 
 def test_figures_of_this_process_are_told_without_a_file():
     assert isinstance(publisher.figures(), list)
+
+
+def test_of_a_stack_the_projects_own_frames_are_told():
+    def view():
+        return own.stack(sys._getframe())
+
+    def through_a_library():
+        found = []
+        json.loads("{}", object_hook=lambda _: found.append(view()) or {})
+        return found[0]
+
+    told = through_a_library()
+    assert "in view" in told
+    assert "in through_a_library" in told
+    assert "decoder.py" not in told
+
+
+def test_of_a_stack_without_any_all_frames_are_told(monkeypatch):
+    monkeypatch.setattr(own, "_is_own", lambda _: False)
+    assert "in test_of_a_stack_without_any" in own.stack(sys._getframe())
+    assert own.stack(None) == ""

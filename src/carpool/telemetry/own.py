@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import sysconfig
 import threading
 import traceback
 from collections import deque
@@ -25,6 +26,7 @@ MOST_LEASES = 10
 DEPTH = 15  # frames of a stack
 SECONDS = 60  # of recent figures
 HERE = str(Path(__file__).parent.parent)
+LIBRARIES = tuple(sysconfig.get_paths()[key] for key in ("stdlib", "platstdlib"))
 
 
 class User(Protocol):
@@ -134,8 +136,15 @@ def _lease(held: Held, user: User | None, names: dict[int | None, str], frames: 
 
 
 def stack(frame: Any) -> str:
-    """Return a thread's stack as text, without the frames of carpool's own."""
+    """Return a thread's stack as text: the frames of the project's own, else all but carpool's."""
     if frame is None:
         return ""
     found = [each for each in traceback.extract_stack(frame) if not each.filename.startswith(HERE)]
-    return "".join(traceback.format_list(found[-DEPTH:]))
+    own = [each for each in found if _is_own(each.filename)]
+    return "".join(traceback.format_list((own or found)[-DEPTH:]))
+
+
+def _is_own(filename: str) -> bool:
+    return not filename.startswith((*LIBRARIES, "<")) and not any(
+        each in filename for each in ("/site-packages/", "/dist-packages/")
+    )
