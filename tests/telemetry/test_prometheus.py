@@ -109,6 +109,13 @@ def test_a_pool_whose_processes_have_all_ended_is_still_counted(scrape):
     assert of(found, "carpool_processes") == of(found, "carpool_figures_age_seconds") == 0
 
 
+def test_reasons_for_closing_are_there_before_the_first_close(scrape):
+    found = scrape(sample_report(sample_pool(closed={"idle": 3, "evicted": 1})), [NAME])
+
+    told = {dict(rest)["reason"]: n for (name, *rest), n in found.items() if "s_closed_" in name}
+    assert told == {"lifetime": 0, "idle": 3, "broken": 0, "drained": 0, "evicted": 1}
+
+
 def test_other_projects_pools_are_left_out(scrape):
     found = scrape(sample_report(sample_pool(), sample_pool(name="another's")), [NAME])
 

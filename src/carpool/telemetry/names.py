@@ -112,14 +112,14 @@ METRICS: Final = (
         "gauge",
         "{connection}",
         "carpool_peak_leased",
-        "Most connections that a process has leased at once, summed over the processes",
+        "Most connections seen leased at once in a process, summed over processes: an upper bound",
     ),
     Metric(
         "peak_waiting",
         "gauge",
         "{request}",
         "carpool_peak_waiting",
-        "Most requests that have waited at once in a process, summed over the processes",
+        "Most requests that waited for room at once in a process, summed: an upper bound",
     ),
     Metric(
         "processes",
@@ -161,14 +161,14 @@ METRICS: Final = (
         "counter",
         "{acquire}",
         "carpool_waits_total",
-        "Acquires that had to queue up",
+        "Acquires that found no room: all taken, a pause, or a server that is down",
     ),
     Metric(
         "timeouts",
         "counter",
         "{timeout}",
         "carpool_timeouts_total",
-        "Acquires that queued up in vain",
+        "Acquires that got no connection in time",
         "db.client.connection.timeouts",
     ),
     Metric(
@@ -234,7 +234,7 @@ METRICS: Final = (
         "histogram",
         "s",
         "carpool_wait_time_seconds",
-        "How long those waited that had to queue up",
+        "How long those waited that found no room, in vain or not",
         "db.client.connection.wait_time",
     ),
     Metric(

@@ -46,6 +46,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("carpool.telemetry")
 
+# Told before the first one: what begins with 1 has not grown as far as `increase()` can tell.
+CLOSED_FOR = ("lifetime", "idle", "broken", "drained")
+
 FAMILIES: dict[str, Any] = {
     "counter": CounterMetricFamily,
     "gauge": GaugeMetricFamily,
@@ -108,6 +111,7 @@ def told(total: Total, at: float) -> dict[str, Any]:
     return {
         **figures,
         "connections": {state: figures[state] for state in STATES},
+        "closed": {**dict.fromkeys(CLOSED_FOR, 0), **total["closed"]},
         "processes": len(total["parts"]),
         "connect_failing": bool(total["last_error"]),
         "age": max((at - part["at"] for part in total["parts"]), default=0.0),
