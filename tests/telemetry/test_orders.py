@@ -101,7 +101,7 @@ def test_other_pools_are_left_alone(project, directory, look):
     assert not look()["pools"][0]["paused"]
 
 
-@pytest.mark.parametrize("sizes", [(-1, 3), (5, 3), (0, 0), ("a", 3), None])
+@pytest.mark.parametrize("sizes", [(-1, 3), (5, 3), (0, 0), ("a", 3), (0, 100_001), None])
 def test_sizes_that_cannot_be_are_refused(directory, sizes):
     with pytest.raises(OptionsError, match=r"min_size|max_size"):
         orders.give(str(directory), "resize", "pool", sizes=sizes)

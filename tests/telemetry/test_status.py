@@ -7,7 +7,7 @@ import re
 import pytest
 
 from carpool.driver import Limits
-from carpool.telemetry import health, progress, status, text
+from carpool.telemetry import health, orders, progress, status, text
 from tests.telemetry.samples import NOW, sample_part, sample_pool, sample_report
 
 NAME = "shop on db.internal as shop"
@@ -20,7 +20,7 @@ def printed(*pools, servers=None, **changes):
     return "\n".join(status.lines(sample_report(*pools, **changes), servers or {}))
 
 
-@pytest.mark.parametrize("module", [status, progress, text])
+@pytest.mark.parametrize("module", [orders, status, progress, text])
 def test_doctests(module):
     found = doctest.testmod(module)
     assert found.attempted

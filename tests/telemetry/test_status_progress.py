@@ -75,6 +75,7 @@ def test_the_outcome(order, said):
         (("3", "2"), "above 'max_size'"),
         (("0", "0"), "'max_size' is 0"),
         (("-1", "5"), "'min_size' is -1"),
+        (("1", "999999999999"), "'max_size' is 999,999,999,999; allowed: at most 100,000"),
     ],
 )
 def test_sizes_that_cannot_be(given, wrong):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Verb = Literal["drain", "pause", "resume", "resize"]
 TIMEOUT = 10.0  # seconds for the broker's answer
+LARGEST = 100_000  # connections; no server takes as many, and each is one more thing to count
 
 
 class Order(TypedDict):
@@ -81,6 +82,18 @@ def carry_out(order: Order, pool: AnyPool, since: int) -> None:
         pool.resume()
 
 
+def checked(min_size: int, max_size: int) -> tuple[int, int]:
+    """Return sizes that a pool can be given. Raises `OptionsError`.
+
+    >>> checked(2, 20)
+    (2, 20)
+    """
+    options = Options(min_size=min_size, max_size=max_size)
+    if max_size > LARGEST:
+        raise OptionsError(f"'max_size' is {max_size:,}; allowed: at most {LARGEST:,}")
+    return options.min_size, options.max_size
+
+
 def give(
     directory: str | None, verb: Verb, pool: str, *, sizes: tuple[int, int] | None = None
 ) -> int:
@@ -93,8 +106,7 @@ def give(
     if verb == "resize":
         if sizes is None:
             raise OptionsError("'resize' needs min_size and max_size")
-        checked = Options(min_size=sizes[0], max_size=sizes[1])
-        sizes = (checked.min_size, checked.max_size)
+        sizes = checked(*sizes)
     for total in gather.gather(directory)["pools"]:
         if total["name"] == pool and total["broker"] is not None:
             _tell_broker(directory, verb, total["broker"]["id"], sizes)

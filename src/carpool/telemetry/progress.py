@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from carpool.errors import OptionsError
-from carpool.options import Options
+from carpool.telemetry import orders
 from carpool.telemetry.text import counted
 
 if TYPE_CHECKING:
@@ -37,8 +37,7 @@ def sizes(least: str | int, most: str | int) -> tuple[int, int]:
         given = int(least), int(most)
     except ValueError:
         raise OptionsError(f"{least!r} and {most!r}: both must be whole numbers") from None
-    checked = Options(min_size=given[0], max_size=given[1])
-    return checked.min_size, checked.max_size
+    return orders.checked(*given)
 
 
 def waits_for(order: Order, pool: Total) -> str:
