@@ -39,9 +39,10 @@ def site(tables, django_databases):
 
 
 class Host:
-    """What the page is told of the host, and what it has ordered."""
+    """What the page is told of the host, and what it has ordered; `names`: the project's pools."""
 
     def __init__(self):
+        self.names = None
         self.report = sample_report()
         self.orders = []
         self.error = None
@@ -63,6 +64,7 @@ def host(monkeypatch):
     host = Host()
     monkeypatch.setattr("carpool.telemetry.gather.gather", host.gather)
     monkeypatch.setattr("carpool.telemetry.orders.give", host.give)
+    monkeypatch.setattr("carpool.telemetry.ours.names", lambda: host.names)
     return host
 
 

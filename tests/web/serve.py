@@ -45,6 +45,7 @@ def main(port):
         gather, give = made_up(FOLDER)
         mock.patch("carpool.telemetry.gather.gather", gather).start()
         mock.patch("carpool.telemetry.orders.give", give).start()
+        mock.patch("carpool.telemetry.ours.names", return_value=None).start()  # all are its own
     server = ThreadedWSGIServer(("127.0.0.1", port), Quiet)
     server.daemon_threads = True
     server.set_app(StaticFilesHandler(get_wsgi_application()))

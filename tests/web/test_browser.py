@@ -299,7 +299,7 @@ def test_who_may_not_order_has_no_buttons(chromium, site):
 def test_faults_and_the_lack_of_processes_are_told(site, page):
     site.show(sample_report(pools=[], processes=0, faults=["board 4711 is torn"]))
     says(page, "alert", "board 4711 is torn")
-    page.get_by_text("No process on this host uses a pool now.").wait_for()
+    page.get_by_text("No process of this project uses a pool now.").wait_for()
 
 
 def asked(page):

@@ -1,5 +1,6 @@
 """Who may see the page and give orders, what they get, and what the app leaves alone."""
 
+import json
 import logging
 import re
 from copy import deepcopy
@@ -8,6 +9,7 @@ from io import StringIO
 import pytest
 from django import VERSION
 from django.contrib.admin import AdminSite
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.test import override_settings
 
@@ -140,6 +142,39 @@ def test_the_figures_are_of_all_pools(browse, host):
     told = browse("clerk").get(FIGURES).json()
     assert [each["name"] for each in told["pools"]] == [POOL, "other"]
     assert told["faults"] == ["4711 is torn"]
+
+
+def two_projects(host):
+    """Have a pool of this project and one of another's in the host's report."""
+    pools = sample_pool(parts=1), sample_pool(parts=2, name="another project's")
+    host.report, host.names = sample_report(*pools, processes=3), {POOL}
+
+
+def test_the_figures_are_of_this_project_alone(browse, host):
+    two_projects(host)
+    told = browse("clerk").get(FIGURES).json()
+    assert [each["name"] for each in told["pools"]] == [POOL]
+    assert told["summary"] == "1 pool in 1 process of this project on this host"
+    assert "another" not in json.dumps(told)
+
+
+def test_another_projects_pool_takes_no_orders(browse, host):
+    two_projects(host)
+    answer = browse("chief").post(ORDER, {"verb": "pause", "pool": "another project's"})
+    assert answer.status_code == 400
+    assert answer.json()["error"].endswith(f"There are: {POOL}.")
+    assert host.orders == []
+
+
+def test_settings_that_are_wrong_are_told(browse, host, monkeypatch):
+    def fail():
+        raise ImproperlyConfigured("DATABASES['stats']: 'max_size' is 'ten'")
+
+    monkeypatch.setattr("carpool.telemetry.ours.names", fail)
+    for answer in (browse("chief").get(FIGURES), browse("chief").post(ORDER, DRAIN)):
+        assert answer.status_code == 503
+        assert answer.json()["error"] == "DATABASES['stats']: 'max_size' is 'ten'"
+    assert host.orders == []
 
 
 def test_the_page_may_stand_in_another_admin_too(site):

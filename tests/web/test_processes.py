@@ -26,16 +26,22 @@ def two(database, tmp_path):
 
 
 @pytest.fixture
-def page(two):
+def chromium():
     try:
-        with browser() as chromium, visiting(chromium, two[0], "chief", EXPECTED) as page:
-            context = page.context
-            for site in two:  # the second process' first query makes its pool
-                assert context.request.get(site.url).ok
-            pool(page).wait_for()
-            yield page
+        with browser() as started:
+            yield started
     except NotInstalled as missing:
         pytest.skip(str(missing))
+
+
+@pytest.fixture
+def page(two, chromium):
+    with visiting(chromium, two[0], "chief", EXPECTED) as page:
+        context = page.context
+        for site in two:  # the second process' first query makes its pool
+            assert context.request.get(site.url).ok
+        pool(page).wait_for()
+        yield page
 
 
 def processes(page):
@@ -70,3 +76,17 @@ def test_who_pauses_the_pool_of_the_page_is_told_the_way_out(two, page):
     says(page, "alert", "This page needs the paused pool: carpool resume default ends the pause.")
     orders.give(str(two[0].folder / "carpool"), "resume", pool(page).get_attribute("data-key"))
     page.get_by_role("alert").wait_for(state="hidden")
+
+
+def test_the_pools_of_another_project_are_left_out(database, tmp_path, chromium):
+    def project(name, fresh):
+        options = {"pool": {"name": name, "mode": "transaction"}}
+        entry = database.django(ENGINE="carpool.postgresql", OPTIONS=options)
+        return sites(tmp_path, fresh=fresh, WEB_DATABASES=json.dumps({"default": entry}))
+
+    with project("theirs", fresh=True) as (their,), project("ours", fresh=False) as (our,):
+        for site, name in ((their, "theirs"), (our, "ours")):
+            with visiting(chromium, site, "clerk") as page:
+                pool(page).wait_for()
+                assert pool(page).get_attribute("data-key") == name
+                page.get_by_text("1 pool in 1 process of this project on this host").wait_for()

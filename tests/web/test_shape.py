@@ -154,10 +154,23 @@ def test_how_many_have_obeyed_can_be_counted():
 def test_the_host_is_told_in_a_sentence():
     broker = {"pid": 99, "uptime": 130.0, "clients": 2}
     told = shaped(report=sample_report(broker=broker))["summary"]
-    assert told == "1 pool in 2 processes on this host; broker 99, up for 2 min 10 s, 2 clients"
+    assert (
+        told
+        == "1 pool in 2 processes of this project on this host; broker 99, up for 2 min 10 s, 2 clients"
+    )
+
+
+def test_of_a_host_what_is_the_projects_is_kept():
+    shared = sample_pool(name="ours", parts=2)
+    lone = sample_pool(name="ours too", parts=1)  # in the first of the same processes
+    report = sample_report(shared, lone, sample_pool(name="theirs", parts=3), processes=3)
+    kept = shape.only(report, {"ours", "ours too"})
+    assert [each["name"] for each in kept["pools"]] == ["ours", "ours too"]
+    assert kept["processes"] == 2
+    assert shape.only(report, None) == report
 
 
 def test_a_host_without_processes_says_so():
     told = shape.page(sample_report(processes=0, pools=[]), 1, ())
-    assert told["summary"].startswith("No process on this host uses a pool now.")
+    assert told["summary"].startswith("No process of this project uses a pool now.")
     assert told["pools"] == []

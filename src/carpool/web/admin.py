@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth import get_user_model
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.db import router, transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.response import TemplateResponse
@@ -27,6 +27,8 @@ from carpool.web.models import Pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from carpool.telemetry.figures import Report
 
     Base = admin.ModelAdmin[Pool]
 else:
@@ -87,8 +89,8 @@ class PoolAdmin(Base):
         if not self.has_view_permission(request):
             return _error("You may not see the pools: you lack the permission “view pool”.", 403)
         try:
-            report = gather.gather(ours.directory())
-        except PoolError as error:
+            report = _report()
+        except (ImproperlyConfigured, PoolError) as error:
             return _error(str(error), 503)
         return JsonResponse(shape.page(report, os.getpid(), _needed()))
 
@@ -98,13 +100,11 @@ class PoolAdmin(Base):
         if not self.has_change_permission(request):
             return _error("You may not give orders: you lack the permission “change pool”.", 403)
         try:
-            order = asked.read(
-                request.POST, (each["name"] for each in gather.gather(ours.directory())["pools"])
-            )
+            order = asked.read(request.POST, (each["name"] for each in _report()["pools"]))
             number = self._give(request, order)
         except (asked.BadOrder, OptionsError) as error:
             return _error(str(error), 400)
-        except (OSError, PoolError, ValueError) as error:
+        except (ImproperlyConfigured, OSError, PoolError, ValueError) as error:
             return _error(str(error), 503)
         return JsonResponse({"number": number, "pool": order.pool, "verb": order.verb})
 
@@ -120,6 +120,11 @@ class PoolAdmin(Base):
             extra={"user": str(request.user), "verb": order.verb, "pool": order.pool},
         )
         return number
+
+
+def _report() -> Report:
+    """Return what there is to know of this project's pools. Raises as `ours.names` and `gather`."""
+    return shape.only(gather.gather(ours.directory()), ours.names())
 
 
 def _needed() -> set[str]:

@@ -27,7 +27,16 @@ VENDORS = {
 }
 PACE = 10  # seconds over which acquires are averaged
 SECONDS = 60  # that lines show
-NOBODY = "No process on this host uses a pool now. One shows up a second after its first query."
+NOBODY = "No process of this project uses a pool now. One shows up a second after its first query."
+
+
+def only(report: Report, names: Collection[str] | None) -> Report:
+    """Return what a report tells of the pools with these names; None: of all."""
+    if names is None:
+        return report
+    pools = [each for each in report["pools"] if each["name"] in names]
+    processes = {part["pid"] for each in pools for part in each["parts"]}
+    return {**report, "pools": pools, "processes": len(processes)}
 
 
 def page(report: Report, pid: int, needed: Collection[str]) -> Json:
@@ -47,7 +56,8 @@ def page(report: Report, pid: int, needed: Collection[str]) -> Json:
 def _summary(report: Report) -> Iterator[str]:
     if report["processes"]:
         pools = counted(len(report["pools"]), "pool")
-        yield f"{pools} in {counted(report['processes'], 'process')} on this host"
+        processes = counted(report["processes"], "process")
+        yield f"{pools} in {processes} of this project on this host"
     else:
         yield NOBODY
     if broker := report["broker"]:
