@@ -5,6 +5,7 @@ import threading
 import pytest
 
 from carpool import PoolTimeout
+from carpool.pool import hooks
 from tests.pool.fake import eventually
 
 
@@ -136,3 +137,52 @@ def test_it_may_be_told_twice(make_pool, driver):
     pool.resume()
     pool.release(pool.acquire(5))
     assert not pool.snapshot().paused
+
+
+def test_a_connect_that_begins_as_it_does_is_lent_to_nobody(make_pool, driver, monkeypatch):
+    pool = make_pool(max_size=1)
+    reserve = pool._ledger.reserve_wanted
+
+    def reserve_and_pause(now):
+        reserved = reserve(now)
+        if reserved:
+            pool.pause()
+        return reserved
+
+    monkeypatch.setattr(pool._ledger, "reserve_wanted", reserve_and_pause)
+    with pytest.raises(PoolTimeout):
+        pool.acquire(0.2)
+    eventually(lambda: driver.sessions == 0)
+
+
+def test_only_who_finds_no_room_counts_as_waiting(make_pool, driver):
+    pool = make_pool(max_size=2)
+    first, second = pool.acquire(), pool.acquire()  # each has waited for its connect alone
+    assert (pool.counts()["waits"], pool.counts()["peak_waiting"]) == (0, 0)
+    with pytest.raises(PoolTimeout):
+        pool.acquire(0.01)
+    told = pool.counts()
+    assert (told["waits"], told["timeouts"], told["peak_waiting"], told["peak_leased"]) == (
+        1,
+        1,
+        1,
+        2,
+    )
+    assert [seconds >= 0.01 for seconds in pool.meter.wait_time.settle()] == [True]
+    pool.release(first)
+    pool.release(second)
+
+
+def test_a_listener_that_ends_the_thread_loses_no_slot_at_a_discard(make_pool, driver):
+    def end(*_, **__):
+        raise SystemExit
+
+    pool = make_pool(max_size=1)
+    connection = pool.acquire()
+    hooks.released.add(end)
+    try:
+        with pytest.raises(SystemExit):
+            pool.discard(connection)
+    finally:
+        hooks.released.remove(end)
+    pool.release(pool.acquire(5))

@@ -143,7 +143,7 @@ def test_a_disk_without_room_stops_no_request(project, look, directory):
     assert process.do("publisher.publisher.wake() or eventually(lambda: told)")
     process.do("connection.close()")
     assert process.do("ask()") == 1
-    assert "other processes cannot see this one's pools: [Errno 27]" in process.do("told[0]")
+    assert "cannot see what this one's pools do: [Errno 27]" in process.do("told[0]")
     process.do("publisher.publisher._tick()")
     assert process.do("len(told)") == 1  # not each second
     process.do(f"resource.setrlimit(resource.RLIMIT_FSIZE, ({most}, {most}))")

@@ -3,7 +3,7 @@
 import pytest
 
 from carpool.errors import OptionsError
-from carpool.telemetry import gather, orders
+from carpool.telemetry import files, gather, orders
 from tests.probing import eventually
 from tests.telemetry.samples import sample_pool, sample_report
 
@@ -81,12 +81,13 @@ def test_new_sizes_hold_for_the_processes_of_now(project, look, give):
 
 def test_a_pause_can_come_before_the_first_process(project, directory, look, tmp_path):
     name = f"sqlite:{tmp_path / 'db.sqlite3'}"
-    assert orders.give(str(directory), "pause", name) == 1
+    first = orders.give(str(directory), "pause", name)
     process = project(timeout=0.05)
     with pytest.raises(Exception, match="PAUSED"):
         process.do("ask()")
-    assert orders.give(str(directory), "resume", name) == 2
-    eventually(lambda: look()["pools"][0]["obeyed"] == 2)
+    second = orders.give(str(directory), "resume", name)
+    assert second > first
+    eventually(lambda: look()["pools"][0]["obeyed"] == second)
     assert process.do("ask()") == 1
 
 
@@ -96,8 +97,7 @@ def test_other_pools_are_left_alone(project, directory, look):
     started(look, 1)
     orders.give(str(directory), "pause", "another")
     number = orders.give(str(directory), "drain", look()["pools"][0]["name"])
-    assert number == 2
-    eventually(lambda: look()["pools"][0]["obeyed"] == 2)
+    eventually(lambda: look()["pools"][0]["obeyed"] == number)
     assert not look()["pools"][0]["paused"]
 
 
@@ -108,7 +108,10 @@ def test_sizes_that_cannot_be_are_refused(directory, sizes):
     assert not (directory / "board" / "orders").exists()
 
 
-def test_damaged_orders_stop_nobody_and_are_told_of(project, directory, look):
+@pytest.mark.parametrize(
+    "damage", [b"garbage", files.encode("orders", [1]), files.encode("orders", {"x": {}})]
+)
+def test_damaged_orders_stop_nobody_and_are_told_of(project, directory, look, damage):
     process = project()
     process.do("import logging; told = []")
     process.do(
@@ -117,10 +120,52 @@ def test_damaged_orders_stop_nobody_and_are_told_of(project, directory, look):
     )
     process.do("request()")
     started(look, 1)
-    (directory / "board" / "orders").write_bytes(b"garbage")
-    assert "it is no orders of carpool's" in process.do("eventually(lambda: told)[0]")
+    (directory / "board" / "orders").write_bytes(damage)
+    assert "orders for this process' pools cannot be read: " in process.do(
+        "eventually(lambda: told)[0]"
+    )
     assert process.do("ask()") == 1
     eventually(lambda: look()["pools"][0]["leased"] == 1)  # it goes on to put up its figures
+    process.do("publisher.publisher._tick()")
+    assert process.do("len(told)") == 1
+    late = project()
+    assert late.do("ask()") == 1
+    number = orders.give(str(directory), "drain", look()["pools"][0]["name"])
+    eventually(lambda: look()["pools"][0]["obeyed"] == number)
+    assert (directory / "board" / "orders.damaged").read_bytes() == damage
+
+
+def test_an_order_undoes_only_what_an_order_did(project, look, give):
+    process = project()
+    process.do("request()")
+    started(look, 1)
+    process.do("connection.pool.pause()")
+    assert give("drain")["paused"]
+    assert give("resize", (0, 5))["paused"]
+    give("pause")
+    assert not give("resume")["paused"]
+
+
+def test_a_pool_that_comes_when_all_had_been_closed_obeys_too(project, look, give):
+    process = project()
+    process.do("request(2)")
+    started(look, 1)
+    process.do("connection.close_pool()")
+    process.do("eventually(lambda: not publisher.publisher._crew._threads, 20)")
+    process.do("request(3)")
+    assert eventually(lambda: look()["pools"] and look()["pools"][0]["acquires"] == 5)
+    assert give("pause")["paused"]
+
+
+def test_a_pool_that_was_filled_before_it_was_needed_obeys_too(project, look, give):
+    process = project(min_size=1)
+    process.do("connection.pool.wait()")
+    process.do("request(3)")
+    started(look, 1)
+    assert process.do(
+        "[each.name for each in threading.enumerate() if each.name == 'carpool board']"
+    )
+    assert give("pause")["paused"]
 
 
 def test_a_pool_is_found_by_name_alias_or_database():

@@ -141,3 +141,110 @@ def test_of_a_stack_without_any_all_frames_are_told(monkeypatch):
     monkeypatch.setattr(own, "_is_own", lambda _: False)
     assert "in test_of_a_stack_without_any" in own.stack(sys._getframe())
     assert own.stack(None) == ""
+
+
+def test_a_child_tells_of_its_own_doings_alone(project, look):
+    process = project()
+    process.do("request(10)")
+    eventually(lambda: look()["pools"] and look()["pools"][0]["acquires"] == 10)
+    process.do(
+        """
+read, write = os.pipe()
+child = os.fork()
+if not child:
+    [told] = publisher.figures()
+    os.write(write, b"%d %d" % (told["acquires"], sum(told["use_time"]["buckets"])))
+    os._exit(0)
+"""
+    )
+    assert process.do("os.read(read, 100).decode()") == "0 0"
+
+
+def test_a_pool_that_ended_is_counted_once_at_any_moment(project, directory, look):
+    process = project()
+    process.do("request(5)")
+    eventually(lambda: look()["pools"] and look()["pools"][0]["acquires"] == 5)
+    process.do(
+        """
+from carpool.telemetry import board
+seen = []
+write, depart = board.Board.write, publisher.depart
+def told():
+    return [sum(each["acquires"] for each in gather.totals(*board.look(board.directory())[:2], []))]
+def write_and_look(*given):
+    write(*given)
+    seen.append(told())
+def depart_and_look(*given):
+    depart(*given)
+    seen.append(told())
+board.Board.write, publisher.depart = write_and_look, depart_and_look
+connection.close_pool()
+request()
+eventually(lambda: publisher.publish() or len(publisher.publisher._pools) == 1)
+"""
+    )
+    assert all(number[0] <= 6 for number in process.do("seen"))
+    assert process.do("told()") == [6]
+
+
+def test_a_disk_that_hangs_stops_no_request_and_no_fork(project, tmp_path):
+    process = project()
+    process.do("request()")
+    process.do(
+        """
+from carpool.telemetry import board
+hanging, ending = threading.Event(), threading.Event()
+def hang(*_):
+    hanging.set()
+    ending.wait()
+board.Board.write = hang
+hanging.wait(10)
+in_thread = threading.Thread(target=request)
+in_thread.start()
+in_thread.join(5)
+served = not in_thread.is_alive()
+child = os.fork()
+if not child:
+    os._exit(0)
+os.waitpid(child, 0)
+ending.set()
+"""
+    )
+    assert process.do("hanging.is_set() and served")
+
+
+def test_a_log_in_the_database_is_no_deadlock(project, directory):
+    process = project()
+    process.do("request()")
+    process.do(
+        """
+import logging
+lock = threading.RLock()
+told = []
+class ToTheDatabase(logging.Handler):
+    def emit(self, record):
+        with lock:
+            request()
+            told.append(record.getMessage())
+logging.getLogger("carpool.telemetry").addHandler(ToTheDatabase())
+from carpool.telemetry import board
+def refuse(*_):
+    with publisher.publisher._lock:  # nobody else may have it while this is logged
+        raise OSError("no room")
+board.Board.write = refuse
+def first_query():
+    with lock:
+        request()
+eventually(lambda: told)
+"""
+    )
+    assert process.do("told[0]").endswith("no room")
+
+
+def test_secrets_of_command_lines_are_not_put_up():
+    told = publisher.unsecret(
+        "work.py --password=hunter2 --api-key sk-1 -e DB_PASSWORD=x --url=mysql://me:pw@db/shop"
+    )
+    assert told == (
+        "work.py --password=... --api-key ... -e DB_PASSWORD=... --url=mysql://me:...@db/shop"
+    )

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from carpool.host.handoff import Handoff
     from carpool.host.home import Lodging
+    from carpool.host.tally import Tally
     from carpool.host.watcher import Watcher
     from carpool.options import Options
     from carpool.pool.crew import Crew
@@ -35,6 +36,7 @@ class Borrowing(Lessor[C]):
     driver: Handoff[C]
     options: Options
     meter: Meter
+    tally: Tally
     crew: Crew
     _idle: deque[Shell[C]]
     _resetting: deque[Shell[C]]
@@ -119,6 +121,7 @@ class Borrowing(Lessor[C]):
 
     def _ask(self, shell: Shell[C], deadline: float) -> None:
         self._asking.add(shell)
+        self.tally.note_waiting(len(self._asking))
         try:
             if self._closed:
                 raise PoolClosed(f"the pool {self.name} is closed")

@@ -54,6 +54,7 @@ class Lender:
         self.driver = driver
         self.paused = False
         self.steals = 0
+        self.waits = self.peak_waiting = 0  # of those who found all connections taken
         self.generation = generation
         self.supply = Supply(driver, options, generation, loop, executor)
         self.supply.customer = self
@@ -94,8 +95,16 @@ class Lender:
             )
             return
         now = monotonic()
-        self._queue.append(Waiting(borrower, now, now + timeout))
+        waiting = Waiting(borrower, now, now + timeout)
+        self._queue.append(waiting)
         self.match()
+        if self._queue and self._queue[-1] is waiting and self._is_scarce():
+            self.waits += 1
+            self.peak_waiting = max(self.peak_waiting, len(self._queue))
+
+    def _is_scarce(self) -> bool:
+        """Tell whether who waits does so for others, not for a connect alone."""
+        return self.paused or self.supply.pool.snapshot().size >= self.options.max_size
 
     def forget(self, borrower: Borrower) -> None:
         """Take note that a borrower has gone, wherever it was."""
@@ -378,13 +387,15 @@ class Lender:
         self._recall()
 
     def pause(self) -> None:
-        """Lend nothing more until `resume`; who asks waits."""
+        """Lend nothing more until `resume`, and close what is idle; who asks waits."""
         self.paused = True
+        self.supply.pool.pause()
         self._recall()
 
     def resume(self) -> None:
         """Lend again."""
         self.paused = False
+        self.supply.pool.resume()
         self.match()
 
     def cancel(self, borrower: Borrower, done: Callable[[], object]) -> None:

@@ -18,7 +18,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from carpool.errors import PoolTimeout, TooManyRequests
-from carpool.host import frames, table
+from carpool.host import frames
 from carpool.host.borrowing import Borrowing
 from carpool.host.cleaner import Cleaner
 from carpool.host.home import Lodging
@@ -238,9 +238,11 @@ class HostPool(Borrowing[C]):
             self.refuse(connection)
             return
         shell.connection = connection
-        if hooks.released:
-            hooks.released(self, connection=connection, held=shell.held())
-        self.bury(shell, frames.BROKEN)
+        try:
+            if hooks.released:
+                hooks.released(self, connection=connection, held=shell.held())
+        finally:  # whatever a listener does, no slot is lost
+            self.bury(shell, frames.BROKEN)
 
     def reset(self, connection: C) -> None:
         """Reset a leased connection now, and wait for it. Raises as `Pool.reset`."""
@@ -259,8 +261,7 @@ class HostPool(Borrowing[C]):
         shell.leave()
 
     def _forget(self, shell: Shell[C]) -> None:
-        self._watcher.forget(shell)
-        self.tally.count(uses=shell.uses, used=shell.used)
+        self.tally.retire(shell, self._watcher.forget)
 
     def _end(self, shell: Shell[C]) -> None:
         """Close a shell's server connection here, as there is no broker any more."""
@@ -389,7 +390,7 @@ class HostPool(Borrowing[C]):
 
     def counts(self) -> dict[str, Any]:
         """Tell what this process has done, as `carpool.telemetry.figures` calls it."""
-        return self.tally.counts(self._watcher.shells())
+        return self.tally.counts(self._watcher.shells)
 
     def leases(self) -> list[Held]:
         """Tell who of this process has a connection, those who have had it longest first."""
@@ -417,8 +418,7 @@ class HostPool(Borrowing[C]):
         return self.tally.stats(self.snapshot(), self.options, self._watcher.shells())
 
     def snapshot(self) -> Snapshot:
-        """Tell where the connections are at this moment; of those waiting, the whole host's."""
-        found = self._lodging.present
+        """Tell where the connections are at this moment."""
         idle = sum(each.is_own() for each in self._idle.copy())  # others were taken away since
         leased, resetting = len(self._leased), len(self._resetting)
         return Snapshot(
@@ -430,7 +430,7 @@ class HostPool(Borrowing[C]):
             resetting=resetting,
             opening=0,
             closing=0,
-            waiting=found.words[table.WAITING] if found else 0,
+            waiting=len(self._asking),
             last_error=None,
         )
 

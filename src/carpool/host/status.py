@@ -58,6 +58,8 @@ def _pool(house: House) -> dict[str, Any]:
         "waiting": len(lender.waiting()),
         "longest_wait": max((now - each.since for each in lender.waiting()), default=0.0),
         "leases": lender.leases(),
+        "waits": lender.waits,
+        "peak_waiting": lender.peak_waiting,
         "steals": lender.steals,
         "resets": lender.supply.pool.get_stats()["resets"],
         "errors": lender.supply.errors,

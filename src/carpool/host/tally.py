@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from carpool.host.shell import Shell
     from carpool.options import Options
@@ -20,14 +20,26 @@ class Tally:
     """Counts what is over; what live shells did is counted in them. Thread-safe."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()  # guards the two below; reentrant for finalizers
+        self._lock = threading.RLock()  # guards the three below; reentrant for finalizers
         self._counts: Counter[str] = Counter()
         self._pinned: Counter[str] = Counter()
+        self._peak_waiting = 0
 
     def count(self, **counts: int) -> None:
         """Add to counts."""
         with self._lock:
             self._counts.update(counts)
+
+    def retire(self, shell: Shell[Any], forget: Callable[[Shell[Any]], object]) -> None:
+        """Count what a shell did that is forgotten now: it is counted once at any moment."""
+        with self._lock:
+            forget(shell)
+            self._counts.update(uses=shell.uses, used=shell.used)
+
+    def note_waiting(self, number: int) -> None:
+        """Take note of how many wait for the broker's answer."""
+        with self._lock:
+            self._peak_waiting = max(self._peak_waiting, number)
 
     def count_pin(self, reason: str) -> bool:
         """Count a pin; tells whether it is the first of its kind."""
@@ -35,12 +47,13 @@ class Tally:
             self._pinned[reason] += 1
             return self._pinned[reason] == 1
 
-    def counts(self, shells: Iterable[Shell[Any]]) -> dict[str, Any]:
+    def counts(self, shells: Callable[[], Iterable[Shell[Any]]]) -> dict[str, Any]:
         """Tell it all as `carpool.telemetry.figures` calls it; connections are the broker's."""
         with self._lock:
             counts, pinned = Counter(self._counts), Counter(self._pinned)
+            counts.update(uses=sum(each.uses for each in shells()))
         return {
-            "acquires": counts["uses"] + sum(each.uses for each in shells),
+            "acquires": counts["uses"],
             "waits": counts["requests_queued"],
             "timeouts": counts["timeouts"],
             "refusals": counts["requests_errors"] - counts["timeouts"],
@@ -51,7 +64,8 @@ class Tally:
             "returns_bad": counts["returns_bad"],
             "closed": {},
             "pins": dict(pinned),
-            "peak_waiting": 0,
+            "peak_leased": 0,
+            "peak_waiting": self._peak_waiting,
             "last_error": "",
         }
 

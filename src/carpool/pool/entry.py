@@ -101,10 +101,11 @@ class Entry(Generic[C]):
 class Waiter(Generic[C]):
     """A request that waits: its gate opens when it has been given an entry or an error."""
 
-    __slots__ = ("entry", "error", "gate", "since")
+    __slots__ = ("entry", "error", "gate", "scarce", "since")
 
-    def __init__(self, since: float = 0.0) -> None:
+    def __init__(self, since: float = 0.0, *, scarce: bool = False) -> None:
         self.since = since  # when the request began
+        self.scarce = scarce  # it waits for what others have, not for a connect alone
         self.entry: Entry[C] | None = None
         self.error: BaseException | None = None
         self.gate = Lock()

@@ -87,7 +87,9 @@ class Ledger(Generic[C]):
                 raise refusal
             self.tally.queued += 1
             self.circuit.wanted_at = now
-            self.tally.peak_waiting = max(self.tally.peak_waiting, len(self.waiters) + 1)
+            if waiter.scarce or self._is_scarce(now):
+                waiter.scarce = True
+                self.tally.note_scarcity(len(self.leased), len(self.waiters) + 1)
             self.waiters.append(waiter)
             self._match()
 
@@ -98,6 +100,11 @@ class Ledger(Generic[C]):
             self._match()
             if self.closed:
                 self._fail_all(PoolClosed(f"the pool {self.name} is closed"))
+
+    def _is_scarce(self, now: float) -> bool:
+        """Tell whether whoever comes now has to wait for others, not for a connect alone."""
+        full = self._counts().size >= self.max_size
+        return full or self.paused or self.circuit.open(now)
 
     def _refusal(self, now: float) -> Exception | None:
         if self.closed:
@@ -264,7 +271,7 @@ class Ledger(Generic[C]):
             self.entries.add(entry)
             self.circuit.succeeded()
             surplus = self._counts().size > self.max_size
-            if self.closed or surplus or generation != self.generation:
+            if self.closed or self.paused or surplus or generation != self.generation:
                 entry.due_at = entry.retire_at = 0.0
             if self.open >= self.min_size:
                 self.filled.set()
@@ -417,7 +424,7 @@ class Ledger(Generic[C]):
             failed = self.circuit.error if self.circuit.failures else None
             return {
                 "acquires": tally.uses + sum(entry.uses for entry in self.entries),
-                "waits": tally.queued,
+                "waits": tally.scarce,
                 "timeouts": tally.timeouts,
                 "refusals": tally.request_errors - tally.timeouts,
                 "opened": tally.connections - tally.connect_errors,
@@ -427,6 +434,7 @@ class Ledger(Generic[C]):
                 "returns_bad": tally.returns_bad,
                 "closed": dict(tally.closed),
                 "pins": dict(tally.pinned),
+                "peak_leased": tally.peak_leased,
                 "peak_waiting": tally.peak_waiting,
                 "last_error": " ".join(str(failed).split()) if failed else "",
             }

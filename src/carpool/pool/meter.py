@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from threading import Lock
+from threading import RLock
 from typing import TYPE_CHECKING
 
 from carpool.pool.histogram import Histogram
@@ -21,7 +21,7 @@ class Durations:
         self.fresh: deque[float] = deque(maxlen=MOST)  # seconds
         self.note = self.fresh.append
         self._counted = Histogram()
-        self._lock = Lock()  # guards the histogram
+        self._lock = RLock()  # guards the histogram; reentrant for signal handlers
 
     def settle(self) -> list[float]:
         """Count what has come since the last call, and return it."""

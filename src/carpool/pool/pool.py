@@ -54,7 +54,7 @@ class Pool(Lessor[C]):
 
     def _start_over(self) -> None:
         """Begin with no connection: at first, and in a forked child."""
-        self._asleep = False  # whether the background threads wait to be needed, after a fork
+        self._asleep = True  # nobody has needed the background threads yet, or since a fork
         self._ledger: Ledger[C] = Ledger(self.name, self.options)
         self._idle, self._leased = self._ledger.idle, self._ledger.leased
         self._waiters = self._ledger.waiters
@@ -166,12 +166,16 @@ class Pool(Lessor[C]):
                     entry, connection, start, deadline
                 ):
                     entry.waited += now - start
-                    self.meter.wait_time.note(now - start)
+                    if waiter.scarce:
+                        self.meter.wait_time.note(now - start)
                     return connection
-                waiter = Waiter(start)  # that one was dead: keep the place in the queue
+                # That one was dead: keep the place in the queue.
+                waiter = Waiter(start, scarce=waiter.scarce)
                 self._ledger.enlist_again(waiter)
         except BaseException as error:
             self._abandon(waiter)
+            if waiter.scarce:
+                self.meter.wait_time.note(monotonic() - start)
             if self._ending:
                 fork.park()
             if hooks.exhausted and isinstance(error, PoolTimeout | TooManyRequests):
@@ -263,9 +267,11 @@ class Pool(Lessor[C]):
         held = monotonic() - entry.since
         entry.used += held
         self._note_use(held)
-        if hooks.released:
-            hooks.released(self, connection=connection, held=held)
-        self._opener.discard(entry, connection, "discarded")
+        try:
+            if hooks.released:
+                hooks.released(self, connection=connection, held=held)
+        finally:  # whatever a listener does, no slot is lost
+            self._opener.discard(entry, connection, "discarded")
 
     def leave(self, connection: C) -> None:
         """Let go of a leased connection without a word to the server: another process uses it."""

@@ -24,7 +24,15 @@ class Tally:
     leaks: int = 0
     closed: Counter[str] = field(default_factory=Counter)  # by reason
     pinned: Counter[str] = field(default_factory=Counter)  # by reason
+    scarce: int = 0  # of those queued, the ones for whom no connection could be opened at once
+    peak_leased: int = 0  # when that was so
     peak_waiting: int = 0
+
+    def note_scarcity(self, leased: int, waiting: int) -> None:
+        """Take note of a request that has to wait for others."""
+        self.scarce += 1
+        self.peak_leased = max(self.peak_leased, leased)
+        self.peak_waiting = max(self.peak_waiting, waiting)
 
 
 @dataclass(frozen=True, slots=True)

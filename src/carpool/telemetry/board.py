@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-MOST_DEPARTED = 500  # pools of which the counts are kept when their processes have ended
+OLD = 3600.0  # seconds for which what is damaged, or was never finished, can be looked at
+MOST_DEPARTED = 5000  # pools of which the counts are kept when their processes have ended
 Departed = dict[str, dict[str, Any]]  # COUNTS, BY_REASON and HISTOGRAMS, by the pool's name
 
 
@@ -63,8 +64,8 @@ class Board:
         """Take the board down; what was done is added to what others did that have ended."""
         try:
             with files.locked(self.folder / "lock"):
+                self._path.unlink(missing_ok=True)  # first: better a count lost than one invented
                 _depart(self.folder, last)
-                self._path.unlink(missing_ok=True)
         finally:
             self.abandon()
 
@@ -88,15 +89,28 @@ def look(folder: Path) -> tuple[list[Process], Departed, list[str]]:
     """Read all boards, and sweep out those of processes that have ended.
 
     Returns the processes, the counts of those that have ended, and what could not be read, with
-    the reasons. Raises OSError, TimeoutError for a lock that is not let go.
+    the reasons. Raises OSError.
     """
-    with files.locked(folder / "lock"):
-        faults: list[str] = []
-        living = list(_living(folder, faults))
-        return living, _departed(folder, faults), faults
+    faults: list[str] = []
+    try:
+        with files.locked(folder / "lock"):
+            _sweep_drafts(folder)
+            living = list(_living(folder, faults))
+            return living, _departed(folder, faults), faults
+    except TimeoutError as error:  # somebody was stopped with it: then without sweeping
+        faults.append(str(error))
+        return list(_living(folder, faults, sweeps=False)), _departed(folder, faults), faults
 
 
-def _living(folder: Path, faults: list[str]) -> Iterator[Process]:
+def _sweep_drafts(folder: Path) -> None:
+    """Remove what processes were killed at writing."""
+    for path in folder.glob(".*"):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > OLD:
+                path.unlink()
+
+
+def _living(folder: Path, faults: list[str], *, sweeps: bool = True) -> Iterator[Process]:
     for path in sorted(folder.iterdir()):
         if not path.name[:1].isdigit():
             continue
@@ -108,18 +122,18 @@ def _living(folder: Path, faults: list[str]) -> Iterator[Process]:
             faults.append(f"{path}: {error.strerror}")
             continue
         try:
-            ended = files.lock(descriptor)
+            ended = sweeps and files.lock(descriptor)
             if ended and not os.fstat(descriptor).st_size:
                 path.unlink(missing_ok=True)  # it has ended before its first word
                 continue
             process = _checked(files.read("board", descriptor))
             if ended:
+                path.unlink(missing_ok=True)  # first: better a count lost than one invented
                 _depart(folder, process["pools"])
-                path.unlink(missing_ok=True)
             else:
                 yield process
         except (files.Unreadable, OSError) as error:
-            if ended and time.time() - os.fstat(descriptor).st_mtime > 3600:  # noqa: PLR2004 - an hour to look at it
+            if ended and time.time() - os.fstat(descriptor).st_mtime > OLD:
                 path.unlink(missing_ok=True)
             elif os.fstat(descriptor).st_size or ended:  # else it has not begun to write
                 faults.append(f"{path}: {error}")

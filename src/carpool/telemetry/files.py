@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FORMAT = 1  # of all these files; to be raised with every change that older versions misread
-LIMIT = 4 * 1024 * 1024  # bytes
+LIMIT = 64 * 1024 * 1024  # bytes, some ten thousand pools
 ATTEMPTS = 5  # to read what is being written meanwhile
 PAUSE = 0.002  # seconds between them
 PATIENCE = 1.0  # seconds for others to let go of a lock that they need for milliseconds
@@ -77,7 +77,8 @@ def read(kind: str, descriptor: int) -> Any:
     """
     for attempt in range(ATTEMPTS):
         try:
-            return decode(kind, os.pread(descriptor, LIMIT, 0))
+            size = min(os.fstat(descriptor).st_size, LIMIT)
+            return decode(kind, os.pread(descriptor, size, 0))
         except Unreadable:
             if attempt == ATTEMPTS - 1:
                 raise

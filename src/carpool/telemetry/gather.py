@@ -120,6 +120,7 @@ def _total(
 def _take_from_broker(total: Any, house: Mapping[str, Any] | None) -> None:
     """Take what is the broker's to know: server connections, and who waits."""
     total["capacity"] = total["max_size"]
+    total["peak_leased"] = min(total["peak_leased"], total["max_size"])
     if house is None:
         return
     for key in ("idle", "leased", "pinned", "resetting", "opening", "closing", "waiting"):
@@ -129,6 +130,9 @@ def _take_from_broker(total: Any, house: Mapping[str, Any] | None) -> None:
     total["capacity"] = house["max_size"]
     total["open"] = sum(house[key] for key in ("idle", "leased", "resetting", "closing"))
     total["last_error"] = house["last_error"]
+    for key in ("waits", "peak_waiting"):
+        with suppress(KeyError):  # a broker of another version
+            total[key] = house[key]
     counts = house.get("counts", {})
     for key in ("opened", "open_errors", "closed", "create_time"):
         with suppress(KeyError):  # a broker of another version

@@ -62,23 +62,33 @@ def of(directory: str | None, pool: str) -> Order | None:
 
 
 def _all(path: Path) -> dict[str, Order]:
-    found: Any = files.read_at("orders", path) or {}
-    for each in found.values():
-        if each.keys() != NONE.keys():
-            raise files.Unreadable(f"{path} has not the shape of orders")
+    """Read all orders. Raises OSError, ValueError for what is damaged."""
+    try:
+        found: Any = files.read_at("orders", path) or {}
+        sound = all(each.keys() == NONE.keys() and each["number"] > 0 for each in found.values())
+    except files.Unreadable as error:
+        raise files.Unreadable(f"{path}: {error}") from None
+    except (AttributeError, TypeError):
+        sound = False
+    if not sound:
+        raise files.Unreadable(f"{path}: it has not the shape of orders")
     return dict(found)
 
 
-def carry_out(order: Order, pool: AnyPool, since: int) -> None:
-    """Do to a pool what was ordered after the order with the number `since`."""
-    if order["drain"] > since:
+def carry_out(order: Order, pool: AnyPool, since: int | None, *, paused: bool) -> None:
+    """Do to a pool what was ordered after the order with the number `since`.
+
+    None: it is new, so that only a pause is of concern. `paused`: an earlier order has paused it;
+    what the application itself does is not undone.
+    """
+    if since is not None and order["drain"] > since:
         pool.drain()
     number, min_size, max_size = order["resize"]
-    if number > since:
+    if since is not None and number > since:
         pool.resize(min_size, max_size)
-    if order["paused"]:
+    if order["paused"] and not paused:
         pool.pause()
-    else:
+    elif paused and not order["paused"]:
         pool.resume()
 
 
@@ -117,9 +127,14 @@ def give(
 
 
 def _write(path: Path, verb: Verb, pool: str, sizes: tuple[int, int]) -> int:
-    kept = _all(path)
+    try:
+        kept = _all(path)
+    except files.Unreadable:
+        path.replace(path.with_name("orders.damaged"))
+        kept = {}
     order: Order = {**NONE, **kept.get(pool, {})}  # type: ignore[typeddict-item] # `_all` has looked
-    number = max([each["number"] for each in kept.values()], default=0) + 1
+    # By the clock, so that it goes on where a file was lost that processes have obeyed.
+    number = max(int(time.time()), 1 + max((each["number"] for each in kept.values()), default=0))
     order["number"], order["at"] = number, time.time()
     if verb == "drain":
         order["drain"] = number

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
 from carpool.host.places import NoBroker
@@ -18,23 +19,34 @@ if TYPE_CHECKING:
 def pooled() -> dict[str, tuple[SessionMode, Options]]:
     """Return the databases of this project that have pools, by alias. Connects to nothing.
 
-    Raises ImproperlyConfigured where the settings of a database are wrong.
+    One whose settings are wrong is left out: `faults` tells of it.
     """
-    found = {}
+    return {alias: each for alias, each in _read().items() if not isinstance(each, str)}
+
+
+def faults() -> list[str]:
+    """Tell which databases' settings are wrong, and why."""
+    return (
+        [each for each in _read().values() if isinstance(each, str)] if settings.configured else []
+    )
+
+
+def _read() -> dict[str, tuple[SessionMode, Options] | str]:
+    found: dict[str, tuple[SessionMode, Options] | str] = {}
     for alias in connections:
-        wrapper = connections[alias]
-        if isinstance(wrapper, SessionMode):
-            options = read_options(alias, wrapper.settings_dict)
-            if options is not None:
-                found[alias] = wrapper, options
+        try:
+            wrapper = connections[alias]
+            if isinstance(wrapper, SessionMode):
+                options = read_options(alias, wrapper.settings_dict)
+                if options is not None:
+                    found[alias] = wrapper, options
+        except ImproperlyConfigured as error:
+            found[alias] = str(error)
     return found
 
 
 def names() -> set[str] | None:
-    """Return the names of the pools that the settings give; None: there are no settings here.
-
-    Raises as `pooled`.
-    """
+    """Return the names of the pools that the settings give; None: there are no settings here."""
     if not settings.configured:
         return None
     drivers = [(wrapper.pool_driver(), options) for wrapper, options in pooled().values()]
@@ -44,7 +56,7 @@ def names() -> set[str] | None:
 def directory() -> str | None:
     """Return the directory that the settings name for boards and brokers; None: the default one.
 
-    Raises `NoBroker` where they name several, and as `pooled`.
+    Raises `NoBroker` where they name several.
     """
     if not settings.configured:
         return None

@@ -48,24 +48,24 @@ class Watched:
         self.database = str(user.settings_dict["NAME"])
         self.aliases: list[str] = []
         self.obeyed = 0  # the number of the last order that has been carried out
-        self._begin()
+        self.paused = False  # by an order
+        self.begin()
 
-    def _begin(self) -> None:
-        self._meter = self.pool.meter
+    def begin(self) -> None:
+        """Begin with nothing done: at first, and in a forked child."""
         self._peak_leased = 0
         self._recent: deque[tuple[int, int, int]] = deque(maxlen=SECONDS)
         self._before = 0  # acquires
 
     def settle(self) -> dict[str, list[float]]:
         """Count the durations noted since the last call; returns them by kind."""
-        if self._meter is not self.pool.meter:  # this is a forked child
-            self._begin()
-        return {kind: getattr(self._meter, kind).settle() for kind in HISTOGRAMS}
+        return {kind: getattr(self.pool.meter, kind).settle() for kind in HISTOGRAMS}
 
     def remember(self) -> None:
         """Take note of this second's figures."""
-        now, acquires = self.pool.snapshot(), self.pool.counts()["acquires"]
-        self._peak_leased = max(self._peak_leased, now.leased)
+        now, counts = self.pool.snapshot(), self.pool.counts()
+        acquires = counts["acquires"]
+        self._peak_leased = max(self._peak_leased, now.leased, counts["peak_leased"])
         self._recent.append((now.leased, now.waiting, acquires - self._before))
         self._before = acquires
 
@@ -73,8 +73,8 @@ class Watched:
         """Tell all of it, as far as it has been settled; `users`: who may have a connection."""
         pool, now = self.pool, self.pool.snapshot()
         held = pool.leases()
-        self._peak_leased = max(self._peak_leased, now.leased)
         counts = pool.counts()
+        self._peak_leased = max(self._peak_leased, now.leased, counts["peak_leased"])
         since = now.waiting_since
         return {
             "name": pool.name,
@@ -99,9 +99,9 @@ class Watched:
             "waiting": now.waiting,
             "longest_wait": 0.0 if since is None else max(0.0, monotonic() - since),
             **counts,  # type: ignore[typeddict-item] # a pool knows its keys
-            "wait_time": self._meter.wait_time.tell(),
-            "use_time": self._meter.use_time.tell(),
-            "create_time": self._meter.create_time.tell(),
+            "wait_time": self.pool.meter.wait_time.tell(),
+            "use_time": self.pool.meter.use_time.tell(),
+            "create_time": self.pool.meter.create_time.tell(),
             "peak_leased": self._peak_leased,
             "leases": leases(held, users),
             "recent": [*self._recent],

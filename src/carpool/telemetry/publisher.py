@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import threading
 import time
@@ -35,6 +36,12 @@ PERIOD = 1.0  # seconds
 logger = logging.getLogger("carpool.telemetry")
 listeners: list[Listener] = []  # told each second of new durations, in the publisher's thread
 STARTED = time.time()
+BOARD = "other processes cannot see what this one's pools do"
+ORDERS = "orders for this process' pools cannot be read"
+ByDirectory = dict[str | None, list["PoolFigures"]]  # by the option broker_dir
+SECRET = re.compile(
+    r"(?i)((?:pass|pwd|secret|token|key|credential)[^=\s]*(?:=|\s+))\S+|(://[^:/@\s]*:)[^@/\s]+@"
+)
 
 
 class Publisher:
@@ -45,12 +52,13 @@ class Publisher:
         fork.register(self)
 
     def _start_over(self) -> None:
-        self._lock = threading.RLock()  # guards all that follows
+        self._lock = threading.RLock()  # guards the next three; nothing slow is done under it
         self._pools: dict[AnyPool, Watched] = {}
         self._users: weakref.WeakSet[User] = weakref.WeakSet()
-        self._boards: dict[str | None, Board] = {}  # by the option broker_dir
         self._threads = 0
-        self._complaint = ""
+        self._writing = threading.RLock()  # guards the boards; it comes before the other
+        self._boards: dict[str | None, Board] = {}  # by the option broker_dir
+        self._complaints: dict[str, str] = {}  # what was logged last, by what could not be done
         self._asleep = True  # until somebody needs a connection; nothing happens meanwhile
         self._crew = Crew("carpool board", 1, self._tick)
 
@@ -59,11 +67,14 @@ class Publisher:
         with self._lock:
             self._users.add(user)
             watched = self._pools.get(pool)
-            if watched is None:
+            if new := watched is None:
                 watched = self._pools[pool] = Watched(pool, user)
-                self._safely(lambda: self._obey(watched, new=True))
             if user.alias not in watched.aliases:
                 watched.aliases.append(user.alias)
+        if new:
+            self._safely(ORDERS, lambda: self._obey(watched, new=True))
+            if not self._asleep:
+                self._crew.attend()  # its thread leaves when there is no pool
 
     def figures(self) -> list[PoolFigures]:
         """Return what this process' pools do at this moment."""
@@ -74,11 +85,13 @@ class Publisher:
 
     def _tick(self) -> float | None:
         with self._lock:
-            for watched in [*self._pools.values()]:
+            pools = [*self._pools.values()]
+            for watched in pools:
                 watched.remember()
-                self._safely(lambda each=watched: self._obey(each))  # type: ignore[misc] # mypy infers no default
+        for watched in pools:
+            self._safely(ORDERS, lambda each=watched: self._obey(each))  # type: ignore[misc] # mypy infers no default
         self.hand_on()
-        self._safely(self.publish)
+        self._safely(BOARD, self.publish)
         return PERIOD if self._pools else None
 
     def hand_on(self) -> None:
@@ -99,24 +112,27 @@ class Publisher:
     def publish(self) -> None:
         """Put up what the pools do at this moment. Raises OSError, PoolError."""
         self.hand_on()
+        with self._writing:
+            present, ended = self._take_stock()
+            for directory in {*self._boards, *present}:
+                self._board(directory).write(self._process(present.get(directory, [])))
+            for directory, figures in ended.items():  # now that no board shows them any more
+                depart(directory, figures)
+
+    def _take_stock(self) -> tuple[ByDirectory, ByDirectory]:
+        """Return the figures of pools, and those of pools that are no more, by their directory."""
+        present: ByDirectory = {}
+        ended: ByDirectory = {}
         with self._lock:
-            self._threads = max(self._threads, threading.active_count())
-            by_directory: dict[str | None, list[PoolFigures]] = {each: [] for each in self._boards}
+            mine = [each for each in threading.enumerate() if each.name.startswith("carpool ")]
+            self._threads = max(self._threads, threading.active_count() - len(mine))
             for pool, watched in [*self._pools.items()]:
                 figures = watched.tell(self._users)
-                if pool.is_closed() and not figures["open"]:
-                    self._keep(pool, figures)
+                if gone := pool.is_closed() and not figures["open"]:
                     del self._pools[pool]
-                else:
-                    by_directory.setdefault(pool.options.broker_dir, []).append(figures)
-            for directory, pools in by_directory.items():
-                self._board(directory).write(self._process(pools))
-            self._complaint = ""
-
-    def _keep(self, pool: AnyPool, figures: PoolFigures) -> None:
-        from carpool.telemetry import board  # noqa: PLC0415 - it needs Unix
-
-        board.depart(board.directory(pool.options.broker_dir), [figures])
+                kind = ended if gone else present
+                kind.setdefault(pool.options.broker_dir, []).append(figures)
+        return present, ended
 
     def _board(self, directory: str | None) -> Board:
         from carpool.telemetry import board  # noqa: PLC0415 - it needs Unix
@@ -131,7 +147,7 @@ class Publisher:
     def _process(self, pools: list[PoolFigures]) -> Process:
         return {
             "pid": os.getpid(),
-            "command": " ".join(sys.orig_argv)[:300],
+            "command": unsecret(" ".join(sys.orig_argv))[:300],
             "version": __version__,
             "settings": os.environ.get("DJANGO_SETTINGS_MODULE", ""),
             "started": STARTED,
@@ -142,29 +158,29 @@ class Publisher:
         }
 
     def _obey(self, watched: Watched, *, new: bool = False) -> None:
-        if watched.pool.options.share == "host" or not hasattr(os, "geteuid"):
+        pool = watched.pool
+        if pool.options.share == "host":
             return  # the broker is told
         from carpool.telemetry import orders  # noqa: PLC0415 - it needs Unix
 
-        order = orders.of(watched.pool.options.broker_dir, watched.pool.name)
-        if order is not None and order["number"] > watched.obeyed:
-            orders.carry_out(order, watched.pool, since=order["number"] if new else watched.obeyed)
-            watched.obeyed = order["number"]
+        order = orders.of(pool.options.broker_dir, pool.name)
+        if order is None or order["number"] <= watched.obeyed:
+            return
+        orders.carry_out(order, pool, None if new else watched.obeyed, paused=watched.paused)
+        watched.obeyed, watched.paused = order["number"], order["paused"]
 
-    def _safely(self, work: Callable[[], object]) -> None:
+    def _safely(self, kind: str, work: Callable[[], object]) -> None:
         """Do what may fail for reasons outside of this process; say so once."""
         if not hasattr(os, "geteuid"):
             return  # Windows has no board
         try:
             work()
         except (OSError, PoolError, ValueError) as error:
-            if str(error) != self._complaint:
-                self._complaint = str(error)  # until something has been put up
-                logger.warning(
-                    "other processes cannot see this one's pools: %s",
-                    error,
-                    extra={"pool": "", "reason": type(error).__name__},
-                )
+            if str(error) != self._complaints.get(kind):
+                self._complaints[kind] = str(error)
+                logger.warning("%s: %s", kind, error, extra={"pool": ""})
+        else:
+            self._complaints.pop(kind, None)
 
     # -------------------------------------------------------- forks and the end
 
@@ -174,11 +190,12 @@ class Publisher:
         self._crew.attend()
 
     def before_fork(self, timeout: float) -> None:
-        """Pause the thread; what is up meanwhile is of now."""
+        """Pause the thread; what is up meanwhile is of now. A disk that hangs is not waited for."""
+        deadline = time.monotonic() + timeout
         self._crew.stop(timeout)
         self._asleep = True
         if self._boards:
-            self._safely(self.publish)
+            self._in_time(deadline, self.publish)
 
     def after_fork_in_parent(self) -> None:
         """Let the thread go on from the next need on."""
@@ -187,29 +204,54 @@ class Publisher:
     def after_fork_in_child(self) -> None:
         """Begin anew, with the pools that are here, too."""
         self._of_parent = self._crew  # kept: threads that are not here wait at its addresses
-        pools, boards = self._pools, self._boards
+        pools, users, boards = self._pools, self._users, self._boards
         self._start_over()
         for board in boards.values():
             board.abandon()
-        self._pools = pools
+        self._pools, self._users = pools, users
+        for watched in pools.values():
+            watched.begin()
 
     def at_exit(self, timeout: float) -> None:
         """Take the boards down, and leave the counts to those who add them up."""
+        deadline = time.monotonic() + timeout
         self._crew.stop(timeout)
+        self._in_time(deadline, self._take_down)
+
+    def _in_time(self, deadline: float, work: Callable[[], object]) -> None:
+        """Do what takes the boards, unless another thread is stuck with them."""
+        if self._writing.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            try:
+                self._safely(BOARD, work)
+            finally:
+                self._writing.release()
+
+    def _take_down(self) -> None:
         self.hand_on()
-        with self._lock:
-            for directory, board in self._boards.items():
-                last = [
-                    watched.tell(())
-                    for pool, watched in self._pools.items()
-                    if pool.options.broker_dir == directory
-                ]
-                self._safely(lambda board=board, last=last: board.close(last))  # type: ignore[misc] # mypy infers no default
-            self._boards.clear()
-            self._pools.clear()
+        present, ended = self._take_stock()
+        for directory, board in self._boards.items():
+            board.close([*present.get(directory, ()), *ended.get(directory, ())])
+        self._boards.clear()
+        self._pools.clear()
 
     def let_go(self) -> None:
         """Has nothing more."""
+
+
+def unsecret(command: str) -> str:
+    """Return a command line without what looks like a secret.
+
+    >>> unsecret("work --password=x --api-key y postgresql://shop:z@db/shop -v")
+    'work --password=... --api-key ... postgresql://shop:...@db/shop -v'
+    """
+    return SECRET.sub(lambda found: f"{found[1]}..." if found[1] else f"{found[2]}...@", command)
+
+
+def depart(directory: str | None, figures: list[PoolFigures]) -> None:
+    """Keep the counts of pools that are no more. Raises OSError, PoolError."""
+    from carpool.telemetry import board  # noqa: PLC0415 - it needs Unix
+
+    board.depart(board.directory(directory), figures)
 
 
 publisher = Publisher()
