@@ -65,6 +65,11 @@ def test_a_pool_of_the_broker():
     assert "  min 0, max 10 in all processes together\n" in out
 
 
+def test_a_pool_of_one_process():
+    out = printed(sample_pool(parts=1) | {"capacity": 10})
+    assert "  min 0, max 10 in 1 process: at most 10 connections\n" in out
+
+
 def test_who_waits_and_what_came_back_broken_is_told():
     out = printed(sample_pool(waiting=3, longest_wait=1.24, returns_bad=2))
     assert "  waiting    3 now, for up to 1.2 s\n" in out
@@ -81,6 +86,12 @@ def test_without_any_process_it_says_so():
 def test_a_server_whose_pool_nobody_uses_is_told_of_too():
     out = printed(servers={"reports": LIMITS})
     assert "\nreports, which no process uses now\n  server     11 sessions of ours" in out
+
+
+def test_servers_whose_pools_nobody_uses_come_by_name():
+    names = ["stock", "reports", "blog", "audit", "shop"]
+    out = printed(servers=dict.fromkeys(names, LIMITS))
+    assert re.findall("^(.*), which no process uses now$", out, re.MULTILINE) == sorted(names)
 
 
 def test_what_stands_between_is_named():

@@ -149,8 +149,9 @@ def _sizes(pool: Total) -> str:
     sizes = f"min {pool['min_size']:,}, max {pool['max_size']:,}"
     if pool["share"] == "host":
         return f"{sizes} in all processes together"
-    many = counted(len(pool["parts"]), "process")
-    return f"{sizes} in each of {many}: at most {counted(pool['capacity'], 'connection')}"
+    each = "each of " if len(pool["parts"]) > 1 else ""
+    many, most = counted(len(pool["parts"]), "process"), counted(pool["capacity"], "connection")
+    return f"{sizes} in {each}{many}: at most {most}"
 
 
 def _facts(pool: Total) -> Iterator[tuple[str, str]]:
@@ -202,7 +203,7 @@ def importance(part: Part) -> tuple[int, ...]:
 
 def _unused(report: Report, servers: Servers) -> Iterator[str]:
     """Tell of the servers in the settings whose pools no process has."""
-    for name in servers.keys() - {pool["name"] for pool in report["pools"]}:
+    for name in sorted(servers.keys() - {pool["name"] for pool in report["pools"]}):
         yield ""
         yield f"{name}, which no process uses now"
         yield from _server(servers[name])
