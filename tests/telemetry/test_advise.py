@@ -50,12 +50,40 @@ def advice(pool, server=SERVER, **where):
 
 
 def test_littles_law_is_shown():
-    _, text, _ = advice(pool_of(**steady(412)))
-    assert text["load"].startswith("412 acquires/s x 4.1 ms = 1.7 connections busy on average in")
-    busiest = [(2, 0, 400)] * 59 + [(3, 1, 1000)]
-    _, text, _ = advice(pool_of(recent=busiest))
-    assert "410 acquires/s x 4.1 ms = 1.7" in text["load"]
-    assert text["load"].endswith("in the busiest second of these 1,000 acquires/s x 4.1 ms = 4.1.")
+    _, text, _ = advice(pool_of(**steady(400)))
+    assert text["load"] == (
+        "400 acquires/s x 5 ms = 2.0 connections in use on average in the last 60 seconds, up to "
+        "2 at once."
+    )
+    _, text, _ = advice(pool_of(recent=[(2, 0, 1)] * 59 + [(32, 1, 31)]))
+    assert text["load"].startswith("1.5 acquires/s x 1.7 s = 2.5 connections in use on average in")
+    assert text["load"].endswith("up to 32 at once.")
+    assert advice(pool_of(recent=[(1, 0, 0)] * 9))[1]["load"] == (
+        "1.0 connections in use on average in the last 9 seconds, up to 1 at once; nobody acquired "
+        "one."
+    )
+    assert advice(pool_of(recent=[]))[1]["load"] == "No second of it has been recorded yet."
+
+
+def test_what_was_long_ago_does_not_make_the_present_impossible():
+    """Uses of 2.3 s in the past, and 38 acquires in the busiest second now, with 16 threads."""
+    pool = pool_of(
+        2,
+        threads=8,
+        use_time=counted(*[2.3] * 2000),
+        recent=[(1, 0, 10)] * 59 + [(3, 0, 38)],
+        peak_leased=8,
+        peak_waiting=393,
+    )
+    sizes, text, _ = advice(pool)
+    assert "= 1.0 connections" in text["load"]
+    assert "Up to 8 were wanted at once in one process, with headroom 8." in text["advice"]
+    assert sizes["min_size"] == 0
+    crowded = pool | {"share": "host", "recent": [(8, 393, 10)] * 60}
+    assert (
+        "Up to 16 were wanted at once in one host, with headroom 16."
+        in (advice(crowded)[1]["advice"])
+    )
 
 
 def test_waits_are_told():
@@ -135,20 +163,30 @@ def test_no_process_can_use_more_than_it_has_threads():
 
 
 def test_what_is_busy_on_average_stays_open():
-    assert advice(pool_of(2, **steady(1500, 5)))[0]["min_size"] == 3  # 1500 x 4.1 ms = 6.15, in 2
-    assert advice(pool_of(2, **steady(10, 5)))[0]["min_size"] == 0
+    assert advice(pool_of(2, **steady(1500, 6)))[0]["min_size"] == 3
+    assert advice(pool_of(2, **steady(1500, 6), min_size=9))[0]["min_size"] == 3
+    assert advice(pool_of(2, **steady(1500, 6), min_size=2))[0]["min_size"] == 2
+    assert advice(pool_of(2, **steady(10, 2)))[0]["min_size"] == 0
 
 
 def test_a_good_size_is_left_as_it_is():
-    pool = pool_of(2, **steady(400, 8), max_size=10, min_size=1)
-    sizes, text, warnings = advice(pool)
-    assert sizes == {"min_size": 1, "max_size": 10, "mode": "transaction", "share": "process"}
-    assert "(as it is)" in text["advice"]
-    assert warnings == ""
+    for size in (8, 9, 10, 12, 13):
+        pool = pool_of(2, **steady(400, 8), max_size=size, min_size=3)
+        sizes, text, warnings = advice(pool)
+        assert sizes == {"min_size": 3, "max_size": size, "mode": "transaction", "share": "process"}
+        assert "(as it is)" in text["advice"]
+        assert warnings == ""
+    for size in (7, 14):
+        assert advice(pool_of(2, **steady(400, 8), max_size=size))[0]["max_size"] == 10
 
 
 @pytest.mark.parametrize(
-    "thin", [{"use_time": counted(*[0.01] * 999)}, {"recent": [(1, 0, 9)] * 29}]
+    "thin",
+    [
+        {"use_time": counted(*[0.01] * 999)},
+        {"recent": [(1, 0, 9)] * 29},
+        {"recent": [(0, 0, 0)] * 59 + [(1, 0, 59)], "peak_leased": 1, "peak_waiting": 0},
+    ],
 )
 def test_too_little_to_conclude_from(thin):
     sizes, text, _ = advice(pool_of(min_size=2, **{**steady(400, 9, 3), **thin}), hosts=1)
@@ -156,6 +194,13 @@ def test_too_little_to_conclude_from(thin):
     assert "Too little has happened for more advice" in text["advice"]
     assert "(as it is)" in text["advice"]
     assert advice(pool_of(**{**steady(400, 9, 3), **thin}), hosts=4)[0]["max_size"] == 4
+
+
+def test_an_idle_site_is_advised_from_what_it_has_seen():
+    idle = {"recent": [(0, 0, 0)] * 60, "peak_waiting": 0}
+    assert advice(pool_of(2, peak_leased=1, **idle))[0]["max_size"] == 10
+    assert advice(pool_of(2, peak_leased=4, **idle))[0]["max_size"] == 5
+    assert advice(pool_of(2, **steady(1, leased=1)))[0]["max_size"] == 2
 
 
 def test_what_does_not_fit_is_said():
@@ -188,12 +233,15 @@ SLOW = counted(*[0.18] * 2000)
 
 
 def test_long_sessions_and_few_connections_ask_for_transaction_mode():
-    scarce = {"use_time": SLOW, "mode": "session", "waits": 5, **steady(20, 4)}
+    scarce = {"mode": "session", "acquires": 1000, "waits": 10, **steady(22, 4)}
     sizes, text, _ = advice(pool_of(2, **scarce))
     assert sizes["mode"] == "transaction"
-    assert "A connection is held for 180 ms on average; in transaction mode only" in text["advice"]
-    assert advice(pool_of(2, **scarce | {"waits": 0}))[0]["mode"] == "session"
-    assert advice(pool_of(2, **scarce | {"use_time": FAST}))[0]["mode"] == "session"
+    assert "A connection is held for 182 ms on average; in transaction mode only" in text["advice"]
+    assert advice(pool_of(2, **scarce | {"waits": 9}))[0]["mode"] == "session"
+    assert advice(pool_of(2, **scarce | steady(100, 4)))[0]["mode"] == "session"
+    now_and_then = scarce | {"recent": [(0, 0, 0)] * 59 + [(4, 0, 4)]}
+    assert advice(pool_of(2, **now_and_then))[0]["mode"] == "session"
+    assert advice(pool_of(2, **now_and_then, use_time=SLOW))[0]["mode"] == "transaction"
     assert advice(pool_of(2, **scarce | {"vendor": "sqlite"}))[0]["mode"] == "session"
 
 
@@ -219,8 +267,8 @@ def test_who_else_is_there():
 load = st.builds(
     Load,
     rate=st.floats(0, 1e5),
-    busiest=st.floats(0, 1e5),
-    busiest_in_one=st.floats(0, 1e5),
+    busy=st.floats(0, 1e4),
+    most=st.integers(0, 5000),
     use=st.floats(0, 100),
     leased_in_one=st.integers(0, 500),
     waiting_in_one=st.integers(0, 500),
@@ -234,7 +282,7 @@ deployment = st.builds(Deployment, st.integers(1, 50), st.none() | st.integers(1
 share = st.sampled_from(["process", "host"])
 fits = st.integers(0, 5000)
 
-GROWS = ("rate", "busiest", "busiest_in_one", "use", "leased_in_one", "waiting_in_one", "together")
+GROWS = ("rate", "busy", "use", "leased_in_one", "waiting_in_one", "together")
 
 
 @given(load, share, deployment, fits)
@@ -293,6 +341,15 @@ def test_the_docs_show_what_it_prints():
     )
     told = advise.lines(sample_report(pool), {NAME: SERVER}, Deployment(2))
     assert list(told) == shown[1].splitlines()
+
+
+def test_one_process_is_told_as_one():
+    _, text, _ = advice(pool_of(1, **steady(400, 3)))
+    assert text["peaks"] == (
+        "At the worst 3 in use and 0 waiting in one process, which has had up to 20 threads; "
+        "lately up to 3 at once in all."
+    )
+    assert text["now"] == "1 host x 1 process x max_size 10 = 10 of 69."
 
 
 def test_nothing_runs():

@@ -26,6 +26,7 @@ NOTHING = (
     "it have its usual load for some minutes, and ask again."
 )
 MANY_PINS = 0.1  # of all leases
+FEW = 10  # acquires per second; below, the digit after the point tells something
 MOST_WITHIN = 0.95  # of the waits
 
 
@@ -121,7 +122,7 @@ class Advice:
         return {
             "name": self.pool["name"],
             "aliases": self.pool["aliases"],
-            "load": {**self.load._asdict(), "busy": self.load.busy, "thin": self.load.thin},
+            "load": {**self.load._asdict(), "thin": self.load.thin},
             "server": self.limits._asdict() if self.limits else {"error": self.server},
             "room": self.fits,
             "recommended": self.sizes._asdict(),
@@ -133,21 +134,23 @@ class Advice:
 
     def _load(self) -> str:
         load = self.load
-        text = f"{_little(load.rate, load.use)} connections busy on average"
-        if load.seconds:
-            text += (
-                f" in the last {load.seconds} seconds; in the busiest second of these "
-                f"{_little(load.busiest, load.use)}."
-            )
-        return text if load.seconds else f"{text}; no second of it has been recorded yet."
+        if not load.seconds:
+            return "No second of it has been recorded yet."
+        product = f"{_rate(load.rate)} x {duration(load.busy / load.rate)} = " if load.rate else ""
+        return (
+            f"{product}{load.busy:,.1f} connections in use on average in the last "
+            f"{counted(load.seconds, 'second')}, up to {load.most:,} at once"
+            f"{'' if load.rate else '; nobody acquired one'}."
+        )
 
     def _peaks(self) -> str:
         load = self.load
         threads = f", which has had up to {counted(load.threads, 'thread')}" if load.threads else ""
+        one = load.processes <= 1
+        together = "at once in all" if one else f"in all {load.processes:,} processes together"
         return (
             f"At the worst {load.leased_in_one:,} in use and {load.waiting_in_one:,} waiting in "
-            f"one process{threads}; lately up to {load.together:,} in all "
-            f"{counted(load.processes, 'process')} together."
+            f"one process{threads}; lately up to {load.together:,} {together}."
         )
 
     def _waits(self) -> str:
@@ -200,9 +203,11 @@ class Advice:
         pool, load, sizes = self.pool, self.load, self.sizes
         if load.thin:
             yield (
-                f"Too little has happened for more advice ({counted(load.uses, 'use')} in "
-                f"{counted(load.seconds, 'second')}; wanted: {sizing.ENOUGH_USES:,} in "
-                f"{sizing.ENOUGH_SECONDS}): ask again under the usual load."
+                f"Too little has happened for more advice ({counted(load.uses, 'use')} since the "
+                f"start, {counted(round(load.rate * load.seconds), 'acquire')} in the last "
+                f"{counted(load.seconds, 'second')}; wanted: {sizing.ENOUGH_USES:,}, and "
+                f"{sizing.ENOUGH_LATELY} in {sizing.ENOUGH_SECONDS} or more): ask again under the "
+                "usual load."
             )
             return
         unit = "host" if sizes.share == "host" else "process"
@@ -267,5 +272,5 @@ class Advice:
             )
 
 
-def _little(rate: float, use: float) -> str:
-    return f"{rate:,.0f} acquires/s x {duration(use)} = {rate * use:,.1f}"
+def _rate(rate: float) -> str:
+    return f"{rate:,.{0 if rate >= FEW else 1}f} acquires/s"

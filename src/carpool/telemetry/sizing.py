@@ -1,8 +1,9 @@
 """How many connections a pool needs, and how many fit: the arithmetic of `carpool advise`. Pure.
 
 Little's law: as many connections are busy on average as are acquired per second times the seconds
-that each is used (https://doi.org/10.1287/opre.9.3.383). Peaks are above the average, so the most
-that were wanted at once count as well.
+that each is used (https://doi.org/10.1287/opre.9.3.383). Busy ones and acquires are counted each
+second, so the law tells how long a use takes now. Peaks are above the average, so the most that
+were wanted at once count as well.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ from math import ceil
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from carpool.driver import Limits
     from carpool.telemetry.figures import PoolFigures, Total
 
 HEADROOM = 1.25  # of what was wanted at once, as the next peak may be higher
 ENOUGH_USES, ENOUGH_SECONDS = 1_000, 30  # below, figures tell of chance, or of the start
+ENOUGH_LATELY = 60  # acquires in the seconds that are remembered; below, the site idles
+OFTEN = 0.01  # of all acquires; fewer that wait are no sign of too few connections
 MANY_PROCESSES = 4
 LONG_USE = 0.05  # seconds; a statement takes less, a request that holds its connection more
 SHAREABLE = ("postgresql", "mysql")  # vendors whose connections a host's processes can share
@@ -35,44 +36,47 @@ class Load(NamedTuple):
     """What a pool was used for. Those "in one process" are the figures of whichever had most."""
 
     rate: float  # acquires per second
-    busiest: float  # in the busiest second
-    busiest_in_one: float  # likewise, in one process
+    busy: float  # connections in use on average, in the same seconds
+    most: int  # in use at once in one of these
     use: float  # seconds from acquire to release, on average
-    leased_in_one: int  # most at once in one process
+    leased_in_one: int  # most at once in one process, since it began
     waiting_in_one: int
     together: int  # leased and waiting, most at once in all processes of the host
     threads: int  # most at once in one process, times the aliases; 0: not known
     processes: int
     seconds: int  # that the rates are from
-    uses: int  # that the mean is from
+    uses: int  # since the processes began, and by those that have ended
 
     @property
-    def busy(self) -> float:
-        """How many connections are busy on average."""
-        return self.rate * self.use
+    def idle(self) -> bool:
+        """Whether nearly nobody has acquired lately."""
+        return self.rate * self.seconds < ENOUGH_LATELY
 
     @property
     def thin(self) -> bool:
         """Whether too little has happened to conclude anything."""
-        return self.uses < ENOUGH_USES or self.seconds < ENOUGH_SECONDS
+        no_peak = self.leased_in_one + self.waiting_in_one <= 1
+        few = self.uses < ENOUGH_USES or self.seconds < ENOUGH_SECONDS
+        return few or (self.idle and no_peak)
 
     def wanted(self, share: str) -> int:
         """How many are wanted at once by one process, or by one host, without headroom.
 
         Who waits may be who has one a moment later, so no more than there are threads.
         """
-        in_one = self.leased_in_one + self.waiting_in_one
-        in_one = min(in_one, self.threads) if self.threads else in_one
-        if share == "host":
-            return max(in_one, self.together, ceil(self.busiest * self.use))
-        wanted = max(in_one, ceil(self.busiest_in_one * self.use))
-        return min(wanted, self.threads) if self.threads else wanted
+        in_one = self._bounded(self.leased_in_one + self.waiting_in_one, "process")
+        if share == "process":
+            return in_one
+        return self._bounded(max(in_one, self.together, ceil(self.busy)), share)
 
     def needed(self, share: str) -> int:
-        """How many that makes with headroom; each thread can use but one at once, of an alias."""
-        needed = max(1, ceil(self.wanted(share) * HEADROOM))
+        """How many that makes with headroom."""
+        return max(1, self._bounded(ceil(self.wanted(share) * HEADROOM), share))
+
+    def _bounded(self, number: int, share: str) -> int:
+        """Return no more than there are threads: each can use but one at once, of an alias."""
         bound = self.threads * (self.processes if share == "host" else 1)
-        return max(1, min(needed, bound)) if bound else needed
+        return min(number, bound) if bound else number
 
 
 class Sizes(NamedTuple):
@@ -87,20 +91,22 @@ class Sizes(NamedTuple):
 def load_of(pool: Total) -> Load:
     """Return what the figures say of a pool's use."""
     each: list[PoolFigures] = [part["figures"] for part in pool["parts"]] or [pool]
-    uses = sum(pool["use_time"]["buckets"])
-    seconds = [acquires for _, _, acquires in pool["recent"]]
+    uses, recent = sum(pool["use_time"]["buckets"]), pool["recent"]
+    acquires, length = sum(each for *_, each in recent), max(1, len(recent))
+    busy = sum(leased for leased, *_ in recent)
+    long = pool["use_time"]["sum"] / uses if uses else 0.0
     threads = max((part["threads"] for part in pool["parts"]), default=0)
     return Load(
-        rate=sum(seconds) / len(seconds) if seconds else 0.0,
-        busiest=max(seconds, default=0),
-        busiest_in_one=max((n for one in each for *_, n in one["recent"]), default=0),
-        use=pool["use_time"]["sum"] / uses if uses else 0.0,
+        rate=acquires / length,
+        busy=busy / length,
+        most=max((leased for leased, *_ in recent), default=0),
+        use=long if acquires < ENOUGH_LATELY else busy / acquires,
         leased_in_one=max(one["peak_leased"] for one in each),
         waiting_in_one=max(one["peak_waiting"] for one in each),
-        together=max((leased + waiting for leased, waiting, _ in pool["recent"]), default=0),
+        together=max((leased + waiting for leased, waiting, _ in recent), default=0),
         threads=threads * max(1, len(pool["aliases"])),
         processes=len(pool["parts"]),
-        seconds=len(seconds),
+        seconds=len(recent),
         uses=uses,
     )
 
@@ -126,8 +132,7 @@ def max_size(load: Load, share: str, deployment: Deployment, fits: int | None) -
 
     At least 1, and no more than its part of the room; never less for more load.
     """
-    needed = load.needed(share)
-    return needed if fits is None else max(1, min(needed, fits // units(share, load, deployment)))
+    return _limited(load.needed(share), units(share, load, deployment), fits)
 
 
 def better_share(pool: Total, load: Load, deployment: Deployment, fits: int | None) -> str:
@@ -150,26 +155,28 @@ def better_mode(pool: Total, load: Load, *, scarce: bool) -> str:
 def sizes(pool: Total, load: Load, deployment: Deployment, fits: int | None) -> Sizes:
     """Return what to recommend. Where there is too little to conclude from: what is there now."""
     if load.thin:
-        share, most = pool["share"], pool["max_size"]
-        if fits is not None:
-            most = max(1, min(most, fits // units(share, load, deployment)))
+        share = pool["share"]
+        most = _limited(pool["max_size"], units(share, load, deployment), fits)
         return Sizes(min(pool["min_size"], most), most, pool["mode"], share)
     share = better_share(pool, load, deployment, fits)
     most = max_size(load, share, deployment, fits)
-    scarce = pool["waits"] > 0 or most < load.needed(share) or share != pool["share"]
-    busy = load.busy / (max(1, load.processes) if share == "process" else 1)
-    return Sizes(min(most, round(busy)), most, better_mode(pool, load, scarce=scarce), share)
+    scarce = most < load.needed(share) or share != pool["share"] or often_waits(pool)
+    if share == pool["share"] and _is_fine(pool["max_size"], load, share):
+        most = _limited(pool["max_size"], units(share, load, deployment), fits)
+    busy = round(load.busy / (max(1, load.processes) if share == "process" else 1))
+    least = pool["min_size"] if abs(pool["min_size"] - busy) <= 1 else busy
+    return Sizes(min(most, least), most, better_mode(pool, load, scarce=scarce), share)
 
 
-def total(counts: Iterable[int]) -> str:
-    """Write a product of those that are not 1.
+def often_waits(pool: Total) -> bool:
+    """Tell whether it happens again and again that there is no room."""
+    return pool["waits"] >= OFTEN * max(1, pool["acquires"])
 
-    >>> total([1, 4, 10]), total([1])
-    ('4 x 10 = 40', '1')
-    """
-    factors = [each for each in counts if each != 1]
-    product = 1
-    for each in factors:
-        product *= each
-    written = " x ".join(f"{each:,}" for each in factors)
-    return f"{written} = {product:,}" if len(factors) > 1 else f"{product:,}"
+
+def _is_fine(size: int, load: Load, share: str) -> bool:
+    """Tell whether a size is as good as what the arithmetic gives: nobody need change it."""
+    return load.wanted(share) <= size <= ceil(load.needed(share) * HEADROOM)
+
+
+def _limited(size: int, among: int, fits: int | None) -> int:
+    return size if fits is None else max(1, min(size, fits // among))
