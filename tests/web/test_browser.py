@@ -244,12 +244,12 @@ def test_what_the_server_refuses_is_told(site, page):
 
 @pytest.mark.parametrize("own", [True, False])
 def test_pausing_the_pool_that_the_page_needs_is_warned_of(site, page, own):
-    needed = shop(waiting=1234)
+    needed = shop(waiting=1234, aliases=["default", "replica"])
     needed["parts"][0]["pid"] = site.process.pid if own else 1
     site.show(sample_report(needed))
-    pool(page).get_by_text("1,234").first.wait_for()
-    page.get_by_role("button", name="Pause default").click()
-    warning = page.get_by_role("dialog").get_by_text("carpool resume default")
+    pool(page, "default, replica").get_by_text("1,234").first.wait_for()
+    page.get_by_role("button", name="Pause default, replica").click()
+    warning = page.get_by_role("dialog").get_by_text("manage.py carpool resume default", exact=True)
     assert warning.is_visible() == own
 
 
@@ -294,6 +294,8 @@ def test_who_may_not_order_has_no_buttons(chromium, site):
     with visiting(chromium, site, "clerk") as page:
         pool(page).wait_for()
         assert page.locator("#carpool button").count() == 0
+        lease = pool(page).get_by_role("row", name="4711 Thread-4")
+        lease.get_by_role("cell", name="not yours to see").wait_for()
 
 
 def test_faults_and_the_lack_of_processes_are_told(site, page):

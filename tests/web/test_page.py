@@ -144,6 +144,16 @@ def test_the_figures_are_of_all_pools(browse, host):
     assert told["faults"] == ["4711 is torn"]
 
 
+def test_stacks_are_for_those_alone_who_may_order(browse, host):
+    secret = "token = 'hush'"
+    lease = {**sample_pool()["leases"][0], "acquired": secret, "now": secret}
+    host.report = sample_report(sample_pool(leases=[lease]))
+    assert secret in browse("chief").get(FIGURES).text
+    told = browse("clerk").get(FIGURES).text
+    assert secret not in told
+    assert "not yours to see" in told
+
+
 def two_projects(host):
     """Have a pool of this project and one of another's in the host's report."""
     pools = sample_pool(parts=1), sample_pool(parts=2, name="another project's")

@@ -71,9 +71,10 @@ def test_the_page_tells_of_all_processes_and_orders_reach_them(two, database, pa
 def test_who_pauses_the_pool_of_the_page_is_told_the_way_out(two, page):
     page.get_by_role("button", name="Pause default").click()
     dialog = page.get_by_role("dialog")
-    dialog.get_by_text("carpool resume default").wait_for()
+    dialog.get_by_text("manage.py carpool resume default").wait_for()
     dialog.get_by_role("button", name="Pause", exact=True).click()
-    says(page, "alert", "This page needs the paused pool: carpool resume default ends the pause.")
+    command = "manage.py carpool resume default"
+    says(page, "alert", f"This page needs the paused pool: {command} ends the pause.")
     orders.give(str(two[0].folder / "carpool"), "resume", pool(page).get_attribute("data-key"))
     page.get_by_role("alert").wait_for(state="hidden")
 

@@ -7,10 +7,20 @@ import pytest
 from carpool.web import shape
 from tests.telemetry.samples import counted, sample_figures, sample_pool, sample_report
 
+LEASE = {
+    "held": 12.5,
+    "pid": 4711,
+    "alias": "default",
+    "thread": "Thread-4",
+    "pinned": "SET",
+    "acquired": "line 1",
+    "now": "line 2",
+}
 
-def shaped(*, report=None, pid=1, needed=(), **changes):
+
+def shaped(*, report=None, pid=1, needed=(), stacks=True, **changes):
     """Return what the page shows of one pool, or of a report; it must be JSON."""
-    page = shape.page(report or sample_report(sample_pool(**changes)), pid, needed)
+    page = shape.page(report or sample_report(sample_pool(**changes)), pid, needed, stacks=stacks)
     assert json.loads(json.dumps(page)) == page
     return page if report else page["pools"][0]
 
@@ -114,17 +124,8 @@ def test_processes_are_told_those_in_need_first():
 
 
 def test_leases_are_told_with_their_stacks():
-    lease = {
-        "held": 12.5,
-        "pid": 4711,
-        "alias": "default",
-        "thread": "Thread-4",
-        "pinned": "SET",
-        "acquired": "line 1",
-        "now": "line 2",
-    }
-    bare = {**lease, "alias": "", "thread": "", "pinned": "", "acquired": "", "now": ""}
-    assert rows(shaped(leases=[lease, bare]), "Oldest leases") == [
+    bare = {**LEASE, "alias": "", "thread": "", "pinned": "", "acquired": "", "now": ""}
+    assert rows(shaped(leases=[LEASE, bare]), "Oldest leases") == [
         [
             *("12.5 s", "4711", "Thread-4", "default", "SET"),
             {"stacks": [["acquired at", "line 1"], ["now at", "line 2"]]},
@@ -133,16 +134,29 @@ def test_leases_are_told_with_their_stacks():
     ]
 
 
+def test_stacks_can_be_held_back():
+    pool = shaped(stacks=False, leases=[LEASE, {**LEASE, "acquired": "", "now": ""}])
+    assert [row[-1] for row in rows(pool, "Oldest leases")] == ["not yours to see", "\u2013"]
+    assert "line 2" not in json.dumps(pool)
+
+
 def test_what_the_broker_counts_is_told():
     broker = {"leases": 5000, "steals": 12, "relayed": 0, "errors": 1}
     (pool,) = shaped(report=sample_report(sample_pool(broker=broker)))["pools"]
     assert [each[1] for each in rows(pool, "Broker")] == ["5,000", "12", "0", "1"]
 
 
-def test_the_pool_that_serves_the_page_is_known():
-    assert shaped(pid=4711, needed={"default"})["own"]
-    assert not shaped(pid=4711, needed={"users"})["own"]
-    assert not shaped(pid=1, needed={"default"})["own"]  # another project's
+def test_the_pool_that_serves_the_page_is_known_and_how_to_resume_it():
+    assert shaped(pid=4711, needed={"default"})["way_out"] == "manage.py carpool resume default"
+    assert not shaped(pid=4711, needed={"users"})["way_out"]
+    assert not shaped(pid=1, needed={"default"})["way_out"]  # another process'
+
+
+def test_the_way_out_of_a_pause_names_one_alias_of_this_process():
+    total = sample_pool(aliases=["default", "replica"])
+    total["parts"][1]["figures"] = sample_figures(aliases=["my database", "default"])
+    (pool,) = shaped(report=sample_report(total), pid=4712, needed={"default"})["pools"]
+    assert pool["way_out"] == "manage.py carpool resume 'my database'"
 
 
 def test_how_many_have_obeyed_can_be_counted():
@@ -154,10 +168,9 @@ def test_how_many_have_obeyed_can_be_counted():
 def test_the_host_is_told_in_a_sentence():
     broker = {"pid": 99, "uptime": 130.0, "clients": 2}
     told = shaped(report=sample_report(broker=broker))["summary"]
-    assert (
-        told
-        == "1 pool in 2 processes of this project on this host; broker 99, up for 2 min 10 s, 2 clients"
-    )
+    here, broker = told.split("; ")
+    assert here == "1 pool in 2 processes of this project on this host"
+    assert broker == "broker 99, up for 2 min 10 s, 2 clients"
 
 
 def test_of_a_host_what_is_the_projects_is_kept():
@@ -171,6 +184,6 @@ def test_of_a_host_what_is_the_projects_is_kept():
 
 
 def test_a_host_without_processes_says_so():
-    told = shape.page(sample_report(processes=0, pools=[]), 1, ())
+    told = shape.page(sample_report(processes=0, pools=[]), 1, (), stacks=True)
     assert told["summary"].startswith("No process of this project uses a pool now.")
     assert told["pools"] == []

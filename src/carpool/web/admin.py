@@ -92,7 +92,8 @@ class PoolAdmin(Base):
             report = _report()
         except (ImproperlyConfigured, PoolError) as error:
             return _error(str(error), 503)
-        return JsonResponse(shape.page(report, os.getpid(), _needed()))
+        stacks = self.has_change_permission(request)
+        return JsonResponse(shape.page(report, os.getpid(), _needed(), stacks=stacks))
 
     @method_decorator(require_POST)
     def order_view(self, request: HttpRequest) -> JsonResponse:

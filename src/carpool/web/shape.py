@@ -6,6 +6,7 @@ text, never for markup.
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from carpool.telemetry.figures import STATES
@@ -39,17 +40,21 @@ def only(report: Report, names: Collection[str] | None) -> Report:
     return {**report, "pools": pools, "processes": len(processes)}
 
 
-def page(report: Report, pid: int, needed: Collection[str]) -> Json:
+def page(report: Report, pid: int, needed: Collection[str], *, stacks: bool) -> Json:
     """Return what the page shows.
 
     `pid` is the process that serves it, `needed` the aliases of the databases without which it
-    cannot: of users and the admin's log.
+    cannot: of users and the admin's log. `stacks`: whoever sees it may read the source lines of
+    stacks; else it tells that there are some.
     """
     return {
         "at": report["at"],
         "summary": "; ".join(_summary(report)),
         "faults": report["faults"],
-        "pools": [pool(each, report["at"], pid, needed) for each in report["pools"]],
+        "pools": [
+            pool(each, report["at"], _way_out(each, pid, needed), stacks=stacks)
+            for each in report["pools"]
+        ],
     }
 
 
@@ -65,14 +70,14 @@ def _summary(report: Report) -> Iterator[str]:
         yield f"broker {broker['pid']}, up for {duration(broker['uptime'])}, {clients}"
 
 
-def pool(total: Total, now: float, pid: int, needed: Collection[str]) -> Json:
-    """Return what the page shows of one pool."""
+def pool(total: Total, now: float, way_out: str, *, stacks: bool) -> Json:
+    """Return what the page shows of one pool; `way_out`, `stacks`: see `_way_out` and `page`."""
     return {
         "name": total["name"],
         "title": ", ".join(total["aliases"]) or total["name"],
         "facts": list(_facts(total)),
         "paused": bool(total["paused"]),
-        "own": _serves(total, pid, needed),
+        "way_out": way_out,
         "sizes": [total["min_size"], total["max_size"]],
         "obeyed": [each["figures"]["obeyed"] for each in total["parts"]],
         "error": total["last_error"],
@@ -80,7 +85,7 @@ def pool(total: Total, now: float, pid: int, needed: Collection[str]) -> Json:
         "bar": _bar(total),
         "lines": list(_lines(total)),
         "small": list(_small(total)),
-        "large": [tables.processes(total, now), tables.leases(total)],
+        "large": [tables.processes(total, now), tables.leases(total, stacks=stacks)],
     }
 
 
@@ -92,12 +97,16 @@ def _facts(total: Total) -> Iterator[str]:
     yield f"{sizes} for the host" if total["share"] == "host" else f"{sizes} in each process"
 
 
-def _serves(total: Total, pid: int, needed: Collection[str]) -> bool:
-    """Tell whether the page is served by help of this pool."""
-    return any(
-        part["pid"] == pid and not set(needed).isdisjoint(part["figures"]["aliases"])
-        for part in total["parts"]
-    )
+def _way_out(total: Total, pid: int, needed: Collection[str]) -> str:
+    """Return the command that ends a pause of a pool that the page needs itself; "": it does not.
+
+    One alias is enough, and one of this process is known to this project's settings.
+    """
+    for part in total["parts"]:
+        aliases = part["figures"]["aliases"]
+        if part["pid"] == pid and not set(needed).isdisjoint(aliases):
+            return f"manage.py carpool resume {shlex.quote(aliases[0])}"
+    return ""
 
 
 def _now(total: Total) -> Iterator[Json]:

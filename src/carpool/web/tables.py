@@ -36,6 +36,7 @@ BROKER = {
     "errors": "failed to open",
 }
 NONE = "\u2013"  # a dash
+HIDDEN = "not yours to see"  # source lines can hold secrets, and tell how a site works
 
 
 def brief(seconds: float | None) -> str:
@@ -141,8 +142,8 @@ def _process(part: Part, now: float) -> tuple[str, list[Cell]]:
     ]
 
 
-def leases(total: Total) -> Table:
-    """Return who has had a connection for long, the longest first."""
+def leases(total: Total, *, stacks: bool) -> Table:
+    """Return who has had a connection for long, the longest first; with their stacks, or not."""
     return table(
         "Oldest leases",
         {
@@ -153,22 +154,29 @@ def leases(total: Total) -> Table:
             "pinned by": "text",
             "stack": "text",
         },
-        map(_lease, total["leases"]),
+        ((_key(each), _lease(each, stacks=stacks)) for each in total["leases"]),
         "Nobody has held a connection for long.",
     )
 
 
-def _lease(lease: Lease) -> tuple[str, list[Cell]]:
-    stacks = [
-        [title, text]
-        for title, text in (("acquired at", lease["acquired"]), ("now at", lease["now"]))
-        if text
-    ]
-    return f"{lease['pid']} {lease['thread']} {lease['alias']}", [
+def _key(lease: Lease) -> str:
+    return f"{lease['pid']} {lease['thread']} {lease['alias']}"
+
+
+def _lease(lease: Lease, *, stacks: bool) -> list[Cell]:
+    return [
         brief(lease["held"]),
         str(lease["pid"]),
         lease["thread"] or NONE,
         lease["alias"] or NONE,
         lease["pinned"] or NONE,
-        {"stacks": stacks} if stacks else NONE,
+        _stack(lease, shown=stacks),
     ]
+
+
+def _stack(lease: Lease, *, shown: bool) -> Cell:
+    told = {"acquired at": lease["acquired"], "now at": lease["now"]}
+    found = [[title, text] for title, text in told.items() if text]
+    if not found:
+        return NONE
+    return {"stacks": found} if shown else HIDDEN

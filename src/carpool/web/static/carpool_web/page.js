@@ -31,7 +31,7 @@ const dialog = root.querySelector("dialog");
 const mayOrder = "mayOrder" in root.dataset;
 let pools = new Map(); // by name, as the server told them last
 let given = null; // the order whose execution is being told
-let stopped = null; // the title of the pool that was paused here and serves this page
+let stopped = ""; // the command that resumes the pool that was paused here and serves this page
 let timer = null;
 let leaving = null; // the timer of news that will go
 let asking = false;
@@ -243,7 +243,7 @@ async function refresh() {
     const page = await ask(root.dataset.figures);
     if (page) render(page);
   } catch (error) {
-    const command = stopped && make("code", {}, `carpool resume ${stopped}`);
+    const command = stopped && make("code", {}, stopped);
     const way = stopped ? [" This page needs the paused pool: ", command, " ends the pause."] : [];
     fail(`${error.message} These figures are old; asking again every ${EVERY / 1000} seconds.`, ...way);
   } finally {
@@ -254,7 +254,7 @@ async function refresh() {
 
 function render(page) {
   pools = new Map(page.pools.map((pool) => [pool.name, pool]));
-  if (view.classList.contains("carpool-old")) stopped = null; // somebody has resumed
+  if (view.classList.contains("carpool-old")) stopped = ""; // somebody has resumed
   view.classList.remove("carpool-old");
   say(trouble, page.faults.join(" "));
   say(root.querySelector(".carpool-summary"), page.summary);
@@ -269,9 +269,9 @@ function open(verb, pool) {
   const { label, text } = ORDERS[verb];
   part("h2").textContent = `${label} ${pool.title}?`;
   part("#carpool-dialog-text").textContent = text;
-  const warned = verb === "pause" && pool.own;
+  const warned = verb === "pause" && pool.way_out;
   part(".carpool-warning").hidden = !warned;
-  part(".carpool-warning").replaceChildren(OWN, make("code", {}, `carpool resume ${pool.title}`));
+  part(".carpool-warning").replaceChildren(OWN, make("code", {}, pool.way_out));
   const sized = verb === "resize";
   part(".carpool-sizes").hidden = !sized;
   dialog.querySelectorAll("input[type=number]").forEach((input, number) => {
@@ -291,7 +291,7 @@ async function order(verb, pool, sizes = {}) {
   const body = new URLSearchParams({ verb, pool: pool.name, ...sizes });
   const token = dialog.querySelector("[name=csrfmiddlewaretoken]").value;
   given = null;
-  if (verb === "pause" && pool.own) stopped = pool.title;
+  if (verb === "pause" && pool.way_out) stopped = pool.way_out;
   inform(`${label} ${pool.title}: asking …`);
   try {
     const answer = await ask(root.dataset.order, { method: "POST", body, headers: { "X-CSRFToken": token } });
