@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from carpool.driver import Limits
 from carpool.telemetry import advise, sizing
+from carpool.telemetry.limits import Answer
 from carpool.telemetry.sizing import Deployment, Load
 from tests.telemetry.samples import counted, sample_part, sample_pool, sample_report
 
@@ -310,6 +311,66 @@ def test_the_whole_advice_holds_to_it(load, deployment, fits, vendor):
         units = sizing.units(found.share, thin, deployment)
         assert 0 <= found.min_size <= found.max_size
         assert fits is None or found.max_size * units <= max(fits, units)
+
+
+# Pools of one server ------------------------------------------------------------------------------
+
+
+def answer(name, said=SERVER, place="db.internal"):
+    told = Answer(*said)
+    told.login = f"postgresql://shop@{place}/{name}"
+    return told
+
+
+def several(servers, hosts=1, **figures):
+    """Return what is advised of pools of 5 processes, and the warnings, by name."""
+    pools = [pool_of(5, name=name, **{**steady(400, 8), **figures}) for name in servers]
+    found = advise.document(sample_report(*pools), servers, Deployment(hosts))["pools"]
+    return {each["name"]: (each["recommended"], " ".join(each["text"])) for each in found}
+
+
+FREE = SERVER._replace(in_use=12)
+
+
+def test_pools_of_one_server_are_added_up():
+    found = several({name: answer(name, FREE) for name in ("shop", "reports")}, max_size=12)
+    for name, (_, text) in found.items():
+        other = {"shop": "reports", "reports": "shop"}[name]
+        assert "= 60 of 97." in text
+        assert f"on all hosts. Together with its other pools ({other}): 97." in text
+        assert (
+            "WARNING: The pools of this server cannot fit together: 120 connections may be opened "
+            f"({name} 60, {other} 60), 97 can be had."
+        ) in text
+
+
+def test_what_is_advised_fits_together():
+    tight = FREE._replace(max_connections=63)
+    for vendor, size in (("oracle", 6), ("postgresql", 10)):
+        said = {name: answer(name, tight) for name in ("shop", "reports")}
+        found = several(said, max_size=12, vendor=vendor)
+        assert [sizes["max_size"] for sizes, _ in found.values()] == [size, size], vendor
+    (_, text), _ = several(said, max_size=12, vendor="oracle").values()
+    assert "Only 6 fit, so some will wait." in text
+    assert "= 30 of 30." in text
+    assert several({"shop": said["shop"]}, vendor="oracle")["shop"][0]["max_size"] == 10
+
+
+def test_other_servers_are_not_added():
+    said = {"shop": answer("shop", FREE), "reports": answer("reports", FREE, "db2.internal")}
+    assert "together:" not in str(several(said, max_size=12))
+    unknown = {"shop": answer("shop", FREE), "reports": FREE}
+    assert "together:" not in str(several(unknown, max_size=12))
+    assert "together:" not in str(several({name: answer(name, FREE) for name in "ab"}, max_size=9))
+
+
+def test_sessions_of_the_pools_are_no_others_but_count_once():
+    one, two = answer("a", SERVER._replace(sessions=10)), answer("b", SERVER._replace(sessions=5))
+    assert sizing.room_of_all([one, two]) == 100 - 3 - (40 - 15)
+    assert sizing.room_of_all([one, one]) == 100 - 3 - (40 - 10)
+    few = answer("a", SERVER._replace(role_limit=20))
+    assert sizing.room_of_all([few, answer("b", SERVER._replace(role_limit=20))]) == 20
+    assert sizing.room_of_all([few, two]) == 100 - 3 - (40 - 17)
 
 
 # How it is told -----------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from carpool.postgresql import limits as postgresql_limits
 from carpool.postgresql.driver import PsycopgDriver
 from carpool.postgresql.psycopg2 import Psycopg2Driver
 from carpool.sqlite3.driver import SQLiteDriver
-from carpool.telemetry.limits import Limits, asked
+from carpool.telemetry.limits import Limits, address, asked
 
 SECRET = "only for this test"
 postgresql = pytest.mark.parametrize("driver_class", [PsycopgDriver, Psycopg2Driver])
@@ -181,3 +181,33 @@ def test_where_there_is_no_such_thing(tmp_path):
     assert SQLiteDriver(tmp_path / "file.db").limits() is None
     generic = DBAPIDriver(lambda overrides: sqlite3.connect(":memory:"), key=1, name="any")
     assert generic.limits() is None
+
+
+def test_the_answer_tells_whose_it_is(database, mariadb_database):
+    for driver in (PsycopgDriver(**database.params), Psycopg2Driver(**database.params)):
+        answer = asked(driver, Options())
+        assert answer.login == driver.name
+        assert answer.address == f"postgresql://local:{database.params['port']}"
+    other = PsycopgDriver(**{**database.params, "host": "localhost", "dbname": "postgres"})
+    assert asked(other, Options()).address == answer.address
+    theirs = asked(PyMySQLDriver(**mariadb_database.params), Options())
+    assert theirs.address != answer.address
+
+
+@pytest.mark.parametrize(
+    ("login", "server"),
+    [
+        ("postgresql://shop@db/shop", "postgresql://db"),
+        ("postgresql://DB:5432/shop", "postgresql://db"),
+        ("postgresql://shop@db:5433/shop", "postgresql://db:5433"),
+        ("postgresql:///run/postgresql/shop", "postgresql:///run/postgresql"),
+        ("mysql://me@example.org@127.0.0.1:3306/", "mysql://local"),
+        ("mysql://me@local/shop", "mysql://local"),
+        ("postgresql://[::1]:5432/shop", "postgresql://local"),
+        ("postgresql://::1:5432/shop", "postgresql://local"),
+        ("postgresql://::1/shop", "postgresql://local"),
+        ("/srv/shop/db.sqlite3", ""),
+    ],
+)
+def test_servers_are_told_apart_by_host_and_port(login, server):
+    assert address(login) == server

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 from carpool.driver import Limits
 from carpool.pool.histogram import quantile
 from carpool.telemetry import sizing
+from carpool.telemetry.limits import Answer
 from carpool.telemetry.sizing import Deployment, Load, Sizes
 from carpool.telemetry.text import WIDTH, counted, duration, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from carpool.telemetry.figures import Report, Total
     from carpool.telemetry.health import Servers
@@ -62,10 +63,10 @@ def lines(report: Report, servers: Servers, where: Deployment, width: int = WIDT
     """Yield what is printed; `servers` has what the server says, or an error, by pools' names."""
     if not report["pools"]:
         yield from textwrap.wrap(NOTHING, width)
-    for number, pool in enumerate(report["pools"]):
+    for number, advice in enumerate(of_all(report, servers, where)):
         yield from [""] if number else []
-        yield from _headline(pool, width)
-        for label, text in Advice(pool, servers.get(pool["name"]), where).paragraphs():
+        yield from _headline(advice.pool, width)
+        for label, text in advice.paragraphs():
             yield from _paragraph(label, printable(text), width)
     for fault in report["faults"]:
         yield from textwrap.wrap(f"Left out: {printable(fault)}", width)
@@ -73,12 +74,17 @@ def lines(report: Report, servers: Servers, where: Deployment, width: int = WIDT
 
 def document(report: Report, servers: Servers, where: Deployment) -> dict[str, Any]:
     """Return what `--json` prints."""
-    found = [Advice(pool, servers.get(pool["name"]), where) for pool in report["pools"]]
     return {
         "deployment": where._asdict(),
-        "pools": [each.document() for each in found],
+        "pools": [each.document() for each in of_all(report, servers, where)],
         "faults": report["faults"],
     }
+
+
+def of_all(report: Report, servers: Servers, where: Deployment) -> list[Advice]:
+    """Return what is to say of each pool, as one of those that its server has room for."""
+    alone = [Advice(pool, servers.get(pool["name"]), where) for pool in report["pools"]]
+    return [each.among([other for other in alone if other.address]) for each in alone]
 
 
 def _headline(pool: Total, width: int) -> Iterator[str]:
@@ -97,14 +103,50 @@ def _paragraph(label: str, text: str, width: int) -> Iterator[str]:
 
 
 class Advice:
-    """What is to say of one pool. `server` is None where nobody has asked it."""
+    """What is to say of one pool. `server` is None where nobody has asked it.
 
-    def __init__(self, pool: Total, server: Limits | str | None, where: Deployment) -> None:
-        self.pool, self.server, self.where = pool, server, where
+    `crowd`: what is to say of the pools of the same server, of each by itself; this one, too.
+    """
+
+    def __init__(
+        self,
+        pool: Total,
+        server: Limits | str | None,
+        where: Deployment,
+        crowd: Sequence[Advice] = (),
+    ) -> None:
+        self.pool, self.server, self.where, self.crowd = pool, server, where, crowd
         self.load: Load = sizing.load_of(pool)
         self.limits = server if isinstance(server, Limits) else None
-        self.fits = sizing.room(self.limits) if self.limits else None
-        self.sizes: Sizes = sizing.sizes(pool, self.load, where, self.fits)
+        self.address = server.address if isinstance(server, Answer) else ""
+        self.room = sizing.room(self.limits) if self.limits else None
+        self.sizes: Sizes = sizing.sizes(pool, self.load, where, self.room)
+        self.room_of_all = sizing.room_of_all(_answers(crowd)) if crowd else 0
+        self.fits = self._part()
+        if self.fits != self.room:
+            self.sizes = sizing.sizes(pool, self.load, where, self.fits)
+
+    def among(self, others: Sequence[Advice]) -> Advice:
+        """Return what is to say of the pool where it is one of these."""
+        crowd = [each for each in others if each.address == self.address]
+        return Advice(self.pool, self.server, self.where, crowd) if len(crowd) > 1 else self
+
+    def most(self, share: str, size: int) -> int:
+        """Return how many connections there may be on all hosts with that `max_size`."""
+        return sizing.units(share, self.load, self.where) * size
+
+    @property
+    def now(self) -> int:
+        """How many there may be as it is."""
+        return self.most(self.pool["share"], self.pool["max_size"])
+
+    def _part(self) -> int | None:
+        """Return the room that there is beside the others of the server, if all are as advised."""
+        wanted = sum(each.most(each.sizes.share, each.sizes.max_size) for each in self.crowd)
+        if self.room is None or wanted <= self.room_of_all:
+            return self.room
+        mine = self.most(self.sizes.share, self.sizes.max_size)
+        return min(self.room, self.room_of_all * mine // wanted)
 
     def paragraphs(self) -> Iterator[tuple[str, str]]:
         """Yield labels and texts, of which the last are warnings."""
@@ -112,7 +154,7 @@ class Advice:
         yield "peaks", self._peaks()
         yield "waits", self._waits()
         yield "server", self._server()
-        yield "now", self._sum(self.pool["share"], self.pool["max_size"])
+        yield "now", self._sum(self.pool["share"], self.pool["max_size"], self.room)
         yield "advice", self._advice()
         for text in self.warnings():
             yield "WARNING", text
@@ -124,7 +166,8 @@ class Advice:
             "aliases": self.pool["aliases"],
             "load": {**self.load._asdict(), "thin": self.load.thin},
             "server": self.limits._asdict() if self.limits else {"error": self.server},
-            "room": self.fits,
+            "room": self.room,
+            "room_beside_others": self.fits,
             "recommended": self.sizes._asdict(),
             "text": [f"{label}: {text}" for label, text in self.paragraphs()],
             "warnings": list(self.warnings()),
@@ -177,24 +220,28 @@ class Advice:
         limited = [
             f", at most {most:,} for the {whose}" for most, whose in bounds if most is not None
         ]
-        return f"{text}{''.join(limited)} = {self.fits:,} for this pool on all hosts."
+        text += f"{''.join(limited)} = {self.room:,} for this pool on all hosts."
+        if self.crowd:
+            names = ", ".join(each.pool["name"] for each in self._mine_first()[1:])
+            text += f" Together with its other pools ({names}): {self.room_of_all:,}."
+        return text
 
-    def _sum(self, share: str, size: int) -> str:
+    def _sum(self, share: str, size: int, fits: int | None) -> str:
         """Say what the servers get to see of pools of that size, if all are full."""
         processes = sizing.units(share, self.load, Deployment(1, self.where.processes))
         of = [counted(self.where.hosts, "host")]
         if share == "process":
             of.append(counted(processes, "process"))
-        product = sizing.units(share, self.load, self.where) * size
-        allowed = "" if self.fits is None else f" of {self.fits:,}"
-        return f"{' x '.join([*of, f'max_size {size:,}'])} = {product:,}{allowed}."
+        allowed = "" if fits is None else f" of {fits:,}"
+        factors = " x ".join([*of, f"max_size {size:,}"])
+        return f"{factors} = {self.most(share, size):,}{allowed}."
 
     def _advice(self) -> str:
         sizes = self.sizes
         given = ", ".join(f"{name} {value}" for name, value in sizes._asdict().items())
         same = "as it is" if self._is_same() else "change it"
         reasons = " ".join(self._reasons())
-        return f"{given} ({same}). {reasons} {self._sum(sizes.share, sizes.max_size)}"
+        return f"{given} ({same}). {reasons} {self._sum(sizes.share, sizes.max_size, self.fits)}"
 
     def _is_same(self) -> bool:
         return all(self.pool[name] == value for name, value in self.sizes._asdict().items())  # type: ignore[literal-required] # its fields are keys
@@ -250,13 +297,19 @@ class Advice:
             )
 
     def _misfits(self) -> Iterator[str]:
-        if self.fits is None or self.limits is None:
+        if self.room is None or self.fits is None or self.limits is None:
             return
-        now = sizing.units(self.pool["share"], self.load, self.where) * self.pool["max_size"]
-        if now > self.fits:
+        now, together = self.now, sum(each.now for each in self.crowd)
+        if now > self.room:
             yield (
-                f"The sum cannot fit: {now:,} connections may be opened, {self.fits:,} can be "
+                f"The sum cannot fit: {now:,} connections may be opened, {self.room:,} can be "
                 "had. When all are needed, the server refuses some."
+            )
+        elif together > self.room_of_all:
+            pools = ", ".join(f"{each.pool['name']} {each.now:,}" for each in self._mine_first())
+            yield (
+                f"The pools of this server cannot fit together: {together:,} connections may be "
+                f"opened ({pools}), {self.room_of_all:,} can be had."
             )
         least = sizing.units(self.sizes.share, self.load, self.where)
         if least > self.fits:
@@ -271,6 +324,13 @@ class Advice:
                 "as this user? If there are more hosts, say so by --hosts."
             )
 
+    def _mine_first(self) -> list[Advice]:
+        return sorted(self.crowd, key=lambda each: each.pool["name"] != self.pool["name"])
+
 
 def _rate(rate: float) -> str:
     return f"{rate:,.{0 if rate >= FEW else 1}f} acquires/s"
+
+
+def _answers(crowd: Iterable[Advice]) -> list[Answer]:
+    return [each.limits for each in crowd if isinstance(each.limits, Answer)]

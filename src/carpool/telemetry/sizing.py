@@ -12,8 +12,11 @@ from math import ceil
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from carpool.driver import Limits
     from carpool.telemetry.figures import PoolFigures, Total
+    from carpool.telemetry.limits import Answer
 
 HEADROOM = 1.25  # of what was wanted at once, as the next peak may be higher
 ENOUGH_USES, ENOUGH_SECONDS = 1_000, 30  # below, figures tell of chance, or of the start
@@ -119,6 +122,20 @@ def others(limits: Limits) -> int:
 def room(limits: Limits) -> int:
     """Return how many sessions there may be of ours, on all hosts together."""
     return max(0, min(limits.room, limits.max_connections - limits.reserved - others(limits)))
+
+
+def room_of_all(said: Sequence[Answer]) -> int:
+    """Return how many sessions there may be of several pools of one server, together.
+
+    Pools that log in alike are told the same sessions; a user's limit is for all of its databases.
+    """
+    ours = sum({each.login: each.sessions for each in said}.values())
+    in_use = max(each.in_use or 0 for each in said)
+    allowed = min(each.max_connections - each.reserved for each in said)
+    users = {each.login.rpartition("/")[0]: each.role_limit for each in said}
+    roles = [limit for limit in users.values() if limit is not None]
+    by_users = sum(roles) if len(roles) == len(users) else allowed
+    return max(0, min(allowed - max(0, in_use - ours), by_users))
 
 
 def units(share: str, load: Load, deployment: Deployment) -> int:
