@@ -18,8 +18,8 @@ IMAGES = Path(__file__).parents[2] / "docs" / "images"
 SHOP = "postgresql://shop@db.internal/shop"
 STATS = "mysql://stats@stats.internal/stats"
 EVIL = "</script><script>window.pwned = 1</script><img src=x onerror='window.pwned = 1'>"
-# What tests bring about: a site that has ended, an order that makes no sense.
-EXPECTED = "ERR_CONNECTION_REFUSED|status of 400"
+# What tests bring about: a site that has ended, an order that makes no sense, files not served.
+EXPECTED = "ERR_CONNECTION_REFUSED|status of 40[04]"
 EVERY = 2_000  # milliseconds between two looks
 LEASE = sample_pool()["leases"][0]
 SECONDS = [
@@ -296,6 +296,16 @@ def test_who_may_not_order_has_no_buttons(chromium, site):
         assert page.locator("#carpool button").count() == 0
         lease = pool(page).get_by_role("row", name="4711 Thread-4")
         lease.get_by_role("cell", name="not yours to see").wait_for()
+
+
+@pytest.mark.parametrize("served", [True, False])
+def test_files_that_are_not_served_are_told_of(site, page, served):
+    page.route("**/figures/", lambda route: None)  # never answered
+    if not served:
+        page.route("**/carpool_web/page.*", lambda route: route.fulfill(status=404))
+    page.reload()
+    page.get_by_text("Asking for the figures").wait_for()
+    assert page.get_by_text("manage.py collectstatic").is_visible() != served
 
 
 def test_faults_and_the_lack_of_processes_are_told(site, page):

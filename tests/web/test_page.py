@@ -3,17 +3,20 @@
 import json
 import logging
 import re
+import struct
 from copy import deepcopy
 from io import StringIO
+from itertools import accumulate, chain
 
 import pytest
 from django import VERSION
 from django.contrib.admin import AdminSite
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
+from django.db import connection
 from django.test import override_settings
 
-from carpool.errors import PoolError
+from carpool.errors import PoolError, PoolTimeout
 from tests.telemetry.samples import sample_pool, sample_report
 from tests.web.settings import MIDDLEWARE, TEMPLATES
 
@@ -131,6 +134,43 @@ def test_what_cannot_be_ordered_is_not_logged_as_ordered(browse, host, monkeypat
     assert LogEntry.objects.count() == before
 
 
+@pytest.fixture
+def unlogged(browse):
+    """A client of the chief's, whom the admin's log has no room for."""
+    from django.contrib.admin.models import LogEntry  # noqa: PLC0415 - needs the apps
+
+    client = browse("chief")
+    table = LogEntry._meta.db_table
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER TABLE {table} RENAME TO elsewhere")
+    yield client
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER TABLE elsewhere RENAME TO {table}")
+
+
+def test_an_order_is_given_even_if_the_admin_cannot_log_it(unlogged, host, caplog):
+    with caplog.at_level(logging.INFO, "carpool.web"):
+        answer = unlogged.post(ORDER, {"verb": "resume", "pool": POOL})
+    assert (answer.status_code, answer.json()["number"]) == (200, 1)
+    assert host.orders == [("resume", POOL, None)]
+    told, given = caplog.records
+    assert told.levelname == "WARNING"
+    assert "no such table" in told.getMessage()
+    assert (told.verb, given.verb, given.user) == ("resume", "resume", "chief")
+
+
+def test_an_order_is_given_while_the_pool_of_the_log_is_paused(browse, host, monkeypatch):
+    from carpool.web.admin import PoolAdmin  # noqa: PLC0415 - needs the apps
+
+    def wait_in_vain(*_):
+        raise PoolTimeout("no connection within 10 s: the pool is paused")
+
+    client = browse("chief")
+    monkeypatch.setattr(PoolAdmin, "log_change", wait_in_vain)
+    assert client.post(ORDER, {"verb": "resume", "pool": POOL}).status_code == 200
+    assert host.orders == [("resume", POOL, None)]
+
+
 def test_a_host_that_cannot_be_looked_at_is_told(browse, host):
     host.error = PoolError("carpool's directory cannot be made; name another")
     answer = browse("clerk").get(FIGURES)
@@ -215,12 +255,45 @@ def test_its_files_carry_the_nonce_of_djangos_policy(site, browse):
 
 
 def test_there_is_nothing_to_migrate_dump_or_complain_of(site):
-    call_command("makemigrations", check=True, dry_run=True, verbosity=0)
+    call_command("makemigrations", "carpool_web", check=True, dry_run=True, verbosity=0)
+    assert "carpool_web_pool" not in connection.introspection.table_names()
     call_command("check", fail_level="WARNING")
     for more in ({}, {"use_base_manager": True}):
         dump = StringIO()
         call_command("dumpdata", "carpool_web", stdout=dump, **more)
         assert dump.getvalue().strip() == "[]"
+
+
+def catalogue(folder, texts):
+    """Write translations as gettext reads them: the format's docs tell of its header and tables."""
+    pairs = {"": "Content-Type: text/plain; charset=utf-8\n"} | texts
+    words = [text.encode() for each in (pairs.keys(), pairs.values()) for text in each]
+    size = 28 + 8 * len(words)
+    starts = accumulate((len(each) + 1 for each in words), initial=size)
+    places = [(len(each), start) for each, start in zip(words, starts, strict=False)]
+    head = (0x950412DE, 0, len(pairs), 28, 28 + 4 * len(words), 0, size)
+    path = folder / "de" / "LC_MESSAGES" / "django.mo"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(
+        struct.pack(f"<7I{2 * len(words)}I", *head, *chain(*places)) + b"\0".join([*words, b""])
+    )
+
+
+def test_without_static_files_the_page_says_what_is_missing(browse):
+    assert "manage.py collectstatic" in browse("clerk").get(PAGE).text
+
+
+def test_its_names_can_be_translated(browse, tmp_path):
+    texts = {"Connection pools": "Verbindungspools", "pool": "Becken", "pools": "Becken, viele"}
+    catalogue(tmp_path, texts)
+    client = browse("chief")
+    with override_settings(LANGUAGE_CODE="de", LOCALE_PATHS=[tmp_path]):
+        index, page = client.get("/admin/").text, client.get(PAGE).text
+    assert "Verbindungspools" in index
+    assert "Becken, viele" in index
+    assert "<title>Verbindungspools" in page
+    assert "Becken, viele" in page  # in its breadcrumbs, or in the sidebar
+    assert "Connection pools" not in index + page
 
 
 def test_the_permissions_are_those_to_view_and_to_change(site):

@@ -13,11 +13,12 @@ from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
-from django.db import router, transaction
+from django.db import Error, router, transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils.decorators import method_decorator
+from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_GET, require_POST
 
 from carpool.errors import OptionsError, PoolError
@@ -35,6 +36,10 @@ else:
     Base = admin.ModelAdmin  # it takes no parameters at run time
 
 logger = logging.getLogger(__name__)
+
+
+class NotGiven(Exception):
+    """An order could not be given; unlike some of its causes, no error of a database."""
 
 
 @admin.register(Pool)
@@ -76,7 +81,7 @@ class PoolAdmin(Base):
             raise PermissionDenied
         context = {
             **self.admin_site.each_context(request),
-            "title": "Connection pools",
+            "title": gettext_lazy("Connection pools"),
             "opts": self.opts,
             "may_order": self.has_change_permission(request),
             **(extra_context or {}),
@@ -105,27 +110,39 @@ class PoolAdmin(Base):
             number = self._give(request, order)
         except (asked.BadOrder, OptionsError) as error:
             return _error(str(error), 400)
-        except (ImproperlyConfigured, OSError, PoolError, ValueError) as error:
+        except (ImproperlyConfigured, NotGiven, PoolError) as error:
             return _error(str(error), 503)
         return JsonResponse({"number": number, "pool": order.pool, "verb": order.verb})
 
     def _give(self, request: HttpRequest, order: asked.Asked) -> int:
-        # The log is written first and stays if the order could be given: once a pool is paused,
-        # its own database may not be asked.
-        with transaction.atomic(using=router.db_for_write(LogEntry)):
-            self.log_change(request, Pool(name=order.pool), f"Ordered: {order}.")
-            number = orders.give(ours.directory(), order.verb, order.pool, sizes=order.sizes)
-        logger.info(
-            "%s ordered: %s, pool %s",
-            *(request.user, order, order.pool),
-            extra={"user": str(request.user), "verb": order.verb, "pool": order.pool},
-        )
+        told = {"user": str(request.user), "verb": order.verb, "pool": order.pool}
+        try:
+            # The log is written first and stays if the order could be given: once a pool is
+            # paused, its own database may not be asked.
+            with transaction.atomic(using=router.db_for_write(LogEntry)):
+                self.log_change(request, Pool(name=order.pool), f"Ordered: {order}.")
+                number = _tell(order)
+        except Error as error:
+            # To resume must not depend on a database. What has been told already may be told again.
+            logger.warning("The admin's log will lack an order: %s", error, extra=told)
+            number = _tell(order)
+        logger.info("%s ordered: %s, pool %s", told["user"], order, order.pool, extra=told)
         return number
 
 
 def _report() -> Report:
     """Return what there is to know of this project's pools. Raises as `ours.names` and `gather`."""
     return shape.only(gather.gather(ours.directory()), ours.names())
+
+
+def _tell(order: asked.Asked) -> int:
+    """Give an order to all processes. Raises `NotGiven`, and OptionsError for impossible sizes."""
+    try:
+        return orders.give(ours.directory(), order.verb, order.pool, sizes=order.sizes)
+    except OptionsError:
+        raise
+    except (OSError, PoolError, ValueError) as error:
+        raise NotGiven(str(error)) from error
 
 
 def _needed() -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.apps import AppConfig
+from django.utils.translation import gettext_lazy
 
 
 class WebConfig(AppConfig):
@@ -10,4 +11,4 @@ class WebConfig(AppConfig):
 
     name = "carpool.web"
     label = "carpool_web"
-    verbose_name = "Connection pools"
+    verbose_name = gettext_lazy("Connection pools")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db import models
+from django.utils.translation import gettext_lazy
 
 
 class Nothing(models.Manager["Pool"]):
@@ -26,7 +27,8 @@ class Pool(models.Model):
         managed = False
         base_manager_name = "objects"
         default_permissions = ("view", "change")
-        verbose_name = "pool"
+        verbose_name = gettext_lazy("pool")
+        verbose_name_plural = gettext_lazy("pools")
 
     def __str__(self) -> str:
         return self.name

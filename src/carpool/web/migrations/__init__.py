@@ -1,0 +1,1 @@
+"""The app's migrations, so that Django writes none into an installed package."""
