@@ -123,7 +123,7 @@ def test_status_of_one_pool_as_json(shop, project, carpool):
     assert told["server"] == {}
     code, _, err = carpool("status", "default")
     assert code == 2
-    assert err.startswith("carpool: 2 pools are meant by 'default', name one: ")
+    assert err.startswith("carpool: 2 pools are meant by 'default', name one:\n  ")
 
 
 def test_status_of_a_server_that_is_away(project, carpool):
@@ -157,6 +157,7 @@ def test_a_directory_that_is_refused_is_one_line(carpool, directory, words):
     lines = [line for line in err.splitlines() if "needs a terminal" not in line]
     assert len(lines) == 1
     assert lines[0].startswith(f"carpool: carpool cannot use {directory}: others may use it")
+    assert "; run chmod 700 on it, or " in lines[0]
 
 
 @pytest.mark.parametrize("words", [["status", "x"], ["advise", "x"], ["pause", "x"]])
@@ -165,7 +166,7 @@ def test_a_pool_that_is_none(shop, carpool, words):
     assert carpool(*words) == (
         2,
         "",
-        "carpool: there is no pool 'x'; pools there are: shop (default)\n",
+        "carpool: there is no pool 'x'; pools there are:\n  shop (default)\n",
     )
 
 
@@ -296,6 +297,11 @@ def test_a_pause_waits_for_what_is_in_use_and_resume_goes_on(shop, start, carpoo
     assert "\nunhealthy: shop: paused; `carpool resume` ends that\n" in out
     code, out, _ = carpool("resume", NAME)
     assert (code, out.splitlines()[-1]) == (0, "Resumed: shop in 2 processes")
+    code, out, _ = carpool("resume", NAME)
+    assert (code, out.splitlines()[-1]) == (
+        0,
+        "shop was not paused: nothing has changed in 2 processes",
+    )
     other.answer()
     assert carpool("status")[0] == 0
 
@@ -386,6 +392,25 @@ def test_sizes_that_cannot_be(shop, carpool, sizes, reason):
     assert carpool("resize", NAME, *sizes) == (2, "", f"carpool: {reason}\n")
 
 
+def test_a_resume_right_after_a_pause_is_no_resume_of_nothing(shop, carpool):
+    shop().do("ask()")
+    carpool("pause", NAME, "--no-wait")
+    assert carpool("resume", NAME)[1].endswith("Resumed: shop in 1 process\n")
+
+
+def test_what_is_said_of_orders_fits_into_80_columns(shop, carpool):
+    name = "shop on db.internal:5432 as somebody who has a name of some length"
+    shop(name=name).do("ask()")
+    code, out, _ = carpool("drain", name)
+    assert code == 0
+    assert f"Order given to drain {name} (1 process)" in " ".join(out.split())
+    assert max(map(len, out.splitlines())) <= 80
+    code, _, err = carpool("drain", "x")
+    assert code == 2
+    assert err.splitlines()[1:] == [f"  {name} (default)"]
+    assert max(map(len, err.splitlines())) <= 80
+
+
 def test_an_order_as_json_without_waiting(shop, carpool, look):
     process = shop()
     process.do("ask()")
@@ -399,13 +424,14 @@ def test_an_order_as_json_without_waiting(shop, carpool, look):
         "pool": NAME,
         "number": 1,
         "sizes": [0, 7],
+        "was_paused": False,
         "processes": [process.pid],
         "fault": "",
     }
     eventually(lambda: figures(look)["max_size"] == 7)
 
 
-def test_orders_to_a_pool_of_the_broker(shop, start, carpool, directory):
+def test_orders_to_a_pool_of_the_broker(shop, start, carpool, directory, database):
     holder, other = (shop(share="host", broker_dir=str(directory)) for _ in range(2))
     holder.do("ask()")
     other.do("request()")
@@ -418,6 +444,7 @@ def test_orders_to_a_pool_of_the_broker(shop, start, carpool, directory):
     assert pause.stdout.readline() == "waiting for 1 connection in use\n"
     holder.do("connection.close()")
     assert pause.wait(STUCK) == 0
+    eventually(lambda: database.sessions() == [])
     assert "unhealthy: shop: paused" in carpool("status")[1]
     assert carpool("resume", NAME)[:2] == (
         0,

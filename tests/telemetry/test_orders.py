@@ -181,13 +181,15 @@ def test_a_pool_is_found_by_name_alias_or_database():
         "stock.db": stock,
     }.items():
         assert orders.find(report, word) is found
-    with pytest.raises(LookupError, match=r"no pool 'x'; .*shop on a \(default\), stock on a"):
+    with pytest.raises(LookupError, match=r"no pool 'x'; .*:\n  shop on a \(default\)\n  stock"):
         orders.find(report, "x")
     twice = sample_report(shop, stock | {"aliases": ["default"]})
-    with pytest.raises(LookupError, match="2 pools are meant by 'default', name one: shop on a"):
+    with pytest.raises(LookupError, match="2 pools are meant by 'default', name one:\n  shop on a"):
         orders.find(twice, "default")
     with pytest.raises(LookupError, match="no process with a pool is running"):
         orders.find(sample_report() | {"pools": []}, "default")
+    with pytest.raises(LookupError, match=r"^the pool of 'old', 'x', is in no process; pools"):
+        orders.find(report, "x", alias="old")
 
 
 def test_gathering_does_not_need_a_process(directory):

@@ -18,6 +18,7 @@ def test_an_order_waits_for_all_processes():
         sample_part(1, obeyed=7), sample_part(2, obeyed=6), sample_part(3), sample_part(4, obeyed=8)
     )
     assert waits_for(Order("drain", NAME, 7), pool) == "2 of 4 processes told, waiting for 2, 3"
+    assert waits_for(Order("drain", NAME, 7), pool_of(sample_part(3))) == "waiting for process 3"
     assert waits_for(Order("drain", NAME, 0), pool) == ""
     assert waits_for(Order("drain", NAME, 7), pool_of()) == ""
 
@@ -39,13 +40,17 @@ def test_a_pause_that_somebody_ends_is_undone():
         waits_for(Order("pause", NAME, 7), pool_of(*parts))
 
 
-def test_a_pause_of_the_broker_waits_for_what_is_lent():
-    order = Order("pause", NAME, 0)
-    lent = pool_of(sample_part(1, open=5), broker={"paused": True, "leased": 1})
+def test_a_pause_of_the_broker_waits_for_its_connections_too():
+    order, paused = Order("pause", NAME, 0), {"paused": True}
+    lent = pool_of(sample_part(1, open=5), leased=1, open=3, broker=paused)
     assert waits_for(order, lent) == "waiting for 1 connection in use"
-    assert waits_for(order, pool_of(broker={"paused": True, "leased": 0})) == ""
+    idle = pool_of(leased=0, open=4, broker=paused)
+    assert waits_for(order, idle) == "waiting for 4 connections being closed"
+    shells = sample_part(1, open=5)  # no connections, those are the broker's
+    assert waits_for(order, pool_of(shells, leased=0, open=0, broker=paused)) == ""
+    assert waits_for(order, pool_of(leased=0, open=5)) == ""  # with the broker they are gone
     with pytest.raises(Undone, match=f"^somebody has resumed {NAME}$"):
-        waits_for(order, pool_of(broker={"paused": False, "leased": 1}))
+        waits_for(order, pool_of(leased=1, broker={"paused": False}))
 
 
 @pytest.mark.parametrize(
@@ -56,6 +61,11 @@ def test_a_pause_of_the_broker_waits_for_what_is_lent():
             f"Paused: no connection of {NAME} is open; resume lets acquires go on",
         ),
         (Order("resume", NAME, 1), f"Resumed: {NAME} in 2 processes"),
+        (Order("resume", NAME, 1, was_paused=True), f"Resumed: {NAME} in 2 processes"),
+        (
+            Order("resume", NAME, 1, was_paused=False),
+            f"{NAME} was not paused: nothing has changed in 2 processes",
+        ),
         (
             Order("drain", NAME, 1),
             f"Drained: {NAME} in 2 processes; 3 connections in use: replaced once given back",

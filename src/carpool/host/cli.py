@@ -67,14 +67,30 @@ def add_command(commands: _SubParsersAction[ArgumentParser]) -> None:
             command.add_argument("--count", type=int, metavar="N", help="end after N seconds")
 
 
+class Failed(Exception):
+    """What was asked for has not been done; the text says why, `code` is the exit code."""
+
+    def __init__(self, why: str, code: int = 1) -> None:
+        super().__init__(why)
+        self.code = code
+
+
 def run(given: Namespace) -> int:
-    """Do what was parsed; return the exit code."""
+    """Do what was parsed, and tell what fails; return the exit code."""
+    try:
+        return do(given)
+    except Failed as error:
+        print(f"carpool: {error}", file=sys.stderr)  # noqa: T201 - a command's output
+        return error.code
+
+
+def do(given: Namespace) -> int:
+    """Do what was parsed; return the exit code. Raises `Failed`."""
     does: Callable[[Namespace], int] = given.does
     try:
         return does(given)
     except NoBroker as error:
-        print(f"carpool: {error}", file=sys.stderr)  # noqa: T201 - a command's output
-        return 1
+        raise Failed(str(error)) from error
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # such as with `| head`

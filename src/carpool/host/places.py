@@ -128,15 +128,17 @@ def _private(path: Path) -> Path:
     except OSError as error:
         raise NoBroker(f"carpool's directory cannot be made: {error}; {OTHERWISE}") from error
     if fault := _fault(found):
-        raise NoBroker(f"carpool cannot use {path}: {fault}; mend that, or {OTHERWISE}")
+        raise NoBroker(f"carpool cannot use {path}: {fault}, or {OTHERWISE}")
     return path
 
 
 def _fault(found: os.stat_result) -> str | None:
     if not stat.S_ISDIR(found.st_mode):
-        return "it is a symbolic link, or no directory"
+        return "it is a symbolic link, or no directory; mend that"
     if found.st_uid != os.geteuid():
-        return f"it belongs to the user with uid {found.st_uid}, not to uid {os.geteuid()}"
+        whose = f"to the user with uid {found.st_uid}, not to uid {os.geteuid()}"
+        return f"it belongs {whose}; mend that"
     if found.st_mode & 0o077:
-        return f"others may use it (mode {stat.S_IMODE(found.st_mode):o}; it must be 700)"
+        mode = f"{stat.S_IMODE(found.st_mode):o}"
+        return f"others may use it (mode {mode}; it must be 700); run chmod 700 on it"
     return None

@@ -11,9 +11,11 @@ import shutil
 import sys
 import time
 from functools import partial, wraps
+from textwrap import wrap
 from typing import TYPE_CHECKING, NamedTuple
 
 from carpool.errors import OptionsError, PoolError
+from carpool.host.cli import Failed
 from carpool.host.places import NoBroker
 from carpool.telemetry import advise, health, orders, progress, status
 from carpool.telemetry.gather import gather
@@ -64,7 +66,8 @@ def add_command(
 ) -> ArgumentParser:
     """Return a new command, which has `--directory` and in `servers` a function to ask them.
 
-    `manage.py` knows the servers; the function that `carpool` has knows none.
+    `manage.py` knows the servers and what is wrong in the settings (`faults`); `carpool` knows
+    none. There `alias` is what was said for the pool.
     """
     command = commands.add_parser(
         name,
@@ -73,31 +76,28 @@ def add_command(
         epilog=f"examples:\n{examples}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.set_defaults(does=_refusable(does), command=name, servers=dict)
+    command.set_defaults(does=_refusable(does), command=name, servers=dict, faults=list, alias=None)
     command.add_argument("--directory", metavar="DIR", help=DIRECTORY)
     return command
 
 
 def _refusable(does: Callable[[Namespace], int]) -> Callable[[Namespace], int]:
-    """Have what cannot be done at all told in a line, as `carpool.host.cli.run` does."""
+    """Have what cannot be done raise `Failed`, which knows the exit status."""
 
     @wraps(does)
     def done(given: Namespace) -> int:
         try:
             return does(given)
-        except (NoBroker, orders.NoSuchPool, OptionsError) as error:
-            return _complain(str(error), health.UNKNOWN)
+        except orders.NoSuchPool as error:  # lists pools in lines
+            raise Failed(str(error), health.UNKNOWN) from error
+        except (NoBroker, OptionsError) as error:
+            raise Failed(printable(str(error)), health.UNKNOWN) from error
         except (PoolError, OSError, ValueError) as error:
             if isinstance(error, BrokenPipeError):
                 raise
-            return _complain(str(error), health.WRONG)
+            raise Failed(printable(str(error)), health.WRONG) from error
 
     return done
-
-
-def _complain(error: str, code: int) -> int:
-    print(f"carpool: {printable(error)}", file=sys.stderr)  # noqa: T201 - a command's output
-    return code
 
 
 def _say(text: str) -> None:
@@ -163,9 +163,12 @@ def _shown(report: Report, servers: Servers) -> list[str]:
 def _looked(given: Namespace) -> Report:
     """Return the report, of one pool if one is named. Raises `NoBroker` and `NoSuchPool`."""
     report = gather(given.directory)
-    if given.pool is None:
-        return report
-    return {**report, "pools": [orders.find(report, given.pool)]}
+    pools = report["pools"] if given.pool is None else [_found(report, given)]
+    return {**report, "pools": pools, "faults": [*report["faults"], *given.faults()]}
+
+
+def _found(report: Report, given: Namespace) -> Total:
+    return orders.find(report, given.pool, given.alias)
 
 
 def _takes_a_deployment(command: ArgumentParser) -> None:
@@ -197,7 +200,7 @@ def _top(given: Namespace) -> int:
     if not all(
         each.isatty() for each in (sys.stdin, sys.stdout, sys.stderr)
     ):  # Textual's is the last
-        _complain(NO_TERMINAL, 0)
+        print(f"carpool: {NO_TERMINAL}", file=sys.stderr)  # noqa: T201 - a command's output
         return _watch(given, 1.0)
     try:
         from carpool.telemetry.top import Top  # noqa: PLC0415 - it needs an extra
@@ -233,17 +236,28 @@ def _takes_sizes(command: ArgumentParser) -> None:
 
 def _order(given: Namespace) -> int:
     sizes = progress.sizes(given.min, given.max) if given.command == "resize" else None
-    pool = orders.find(gather(given.directory), given.pool)
+    pool = _found(gather(given.directory), given)
+    was_paused = _is_paused(given.directory, pool)
     number = orders.give(given.directory, given.command, pool["name"], sizes=sizes)
-    order = Order(given.command, pool["name"], number, sizes)
+    order = Order(given.command, pool["name"], number, sizes, was_paused)
     _tell(given, f"Order given to {order.verb} {order.pool} ({_processes(pool)})")
     if given.no_wait:
         return _over(given, order, pool, "")
     try:
         return _wait(given, order)
     except KeyboardInterrupt:
-        _tell(given, f"\nThe order to {order.verb} stands; nobody waits for it any more")
+        _tell(given, "")  # leaves the line that shows ^C
+        _tell(given, f"The order to {order.verb} stands; nobody waits for it any more")
         return 130
+
+
+def _is_paused(directory: str | None, pool: Total) -> bool | None:
+    """Tell whether a pool is paused, or will be once its processes have looked; None: unknown."""
+    try:
+        ordered = orders.of(directory, pool["name"])
+    except ValueError:  # damaged; to give the next order mends that
+        return None
+    return health.is_paused(pool) or bool(ordered and ordered["paused"])
 
 
 def _wait(given: Namespace, order: Order) -> int:
@@ -280,7 +294,17 @@ def _processes(pool: Total) -> str:
 
 def _tell(given: Namespace, text: str) -> None:
     if not given.json:
-        _say(printable(text) if "\n" not in text else text)
+        _say(
+            "\n".join(
+                wrap(
+                    printable(text),
+                    _width(),
+                    subsequent_indent="  ",
+                    break_long_words=False,
+                    break_on_hyphens=False,
+                )
+            )
+        )
 
 
 def _over(given: Namespace, order: Order, pool: Total | None, fault: str) -> int:
@@ -289,7 +313,7 @@ def _over(given: Namespace, order: Order, pool: Total | None, fault: str) -> int
         pids = [part["pid"] for part in pool["parts"]] if pool else []
         _say(json.dumps({"ok": not fault, **order._asdict(), "processes": pids, "fault": fault}))
     elif fault:
-        _complain(fault, health.WRONG)
+        raise Failed(printable(fault), health.WRONG)
     return health.WRONG if fault else health.WELL
 
 

@@ -15,8 +15,10 @@ from carpool.errors import OptionsError, PoolError
 from carpool.host import control, places
 from carpool.options import Options
 from carpool.telemetry import board, files, gather
+from carpool.telemetry.text import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from carpool.registry import AnyPool
@@ -158,22 +160,30 @@ def _tell_broker(
         raise PoolError(" ".join(map(str, answer.get("error", {}).get("args", ["no reason"]))))
 
 
-def find(report: Report, word: str) -> Total:
-    """Return the pool with an alias, a name or a database. Raises `NoSuchPool`."""
+def find(report: Report, word: str, alias: str | None = None) -> Total:
+    """Return the pool with an alias, a name or a database. Raises `NoSuchPool`.
+
+    `alias`: what somebody has said who means that pool.
+    """
     for says in (_is_name, _has_alias, _is_database):
         found = [each for each in report["pools"] if says(each, word)]
         if len(found) == 1:
             return found[0]
         if found:
-            names = ", ".join(each["name"] for each in found)
-            raise NoSuchPool(f"{len(found)} pools are meant by {word!r}, name one: {names}")
-    known = ", ".join(map(_described, report["pools"]))
+            names = _listed(each["name"] for each in found)
+            raise NoSuchPool(f"{len(found)} pools are meant by {word!r}, name one:{names}")
+    none = f"there is no pool {word!r}"
+    if alias:
+        none = f"the pool of {alias!r}, {word!r}, is in no process"
+    if known := _listed(map(_described, report["pools"])):
+        raise NoSuchPool(f"{none}; pools there are:{known}")
     raise NoSuchPool(
-        f"there is no pool {word!r}; pools there are: {known}"
-        if known
-        else f"there is no pool {word!r}: no process with a pool is running"
-        f" (as told in {report['directory']})"
+        f"{none}: no process with a pool is running (as told in {report['directory']})"
     )
+
+
+def _listed(names: Iterable[str]) -> str:
+    return "".join(f"\n  {printable(each)}" for each in names)
 
 
 def _is_name(pool: Total, word: str) -> bool:

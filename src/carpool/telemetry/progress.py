@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 Verb: TypeAlias = Literal["drain", "pause", "resume", "resize"]
 
+LEFT = (("leased", "in use"), ("open", "being closed"))  # what a pause waits for
+
 
 class Undone(Exception):
     """Somebody has given another order since; the message says which."""
@@ -25,6 +27,7 @@ class Order(NamedTuple):
     pool: str  # its name
     number: int  # 0: it was the broker that was told, and it has obeyed
     sizes: tuple[int, int] | None = None  # min and max, to resize
+    was_paused: bool | None = None  # before; None: not known
 
 
 def sizes(least: str | int, most: str | int) -> tuple[int, int]:
@@ -44,12 +47,17 @@ def waits_for(order: Order, pool: Total) -> str:
     """Say what an order still waits for; "": nothing. Raises `Undone`."""
     silent = [part for part in pool["parts"] if part["figures"]["obeyed"] < order.number]
     if silent and order.number:
-        obeyed = len(pool["parts"]) - len(silent)
-        pids = ", ".join(str(part["pid"]) for part in silent)
-        return f"{obeyed} of {counted(len(pool['parts']), 'process')} told, waiting for {pids}"
+        return _told(len(pool["parts"]), [part["pid"] for part in silent])
     if order.verb != "pause":
         return ""
-    return _in_use(pool) if order.number else _lent(pool)
+    return _in_use(pool) if order.number else _in_use_of_broker(pool)
+
+
+def _told(many: int, silent: list[int]) -> str:
+    if many == 1:
+        return f"waiting for process {silent[0]}"
+    pids = ", ".join(map(str, silent))
+    return f"{many - len(silent):,} of {many:,} processes told, waiting for {pids}"
 
 
 def outcome(order: Order, pool: Total) -> str:
@@ -57,6 +65,8 @@ def outcome(order: Order, pool: Total) -> str:
     processes = counted(len(pool["parts"]), "process")
     if order.verb == "pause":
         return f"Paused: no connection of {order.pool} is open; resume lets acquires go on"
+    if order.verb == "resume" and order.was_paused is False:
+        return f"{order.pool} was not paused: nothing has changed in {processes}"
     if order.verb == "resume":
         return f"Resumed: {order.pool} in {processes}"
     if order.verb == "drain":
@@ -69,7 +79,7 @@ def outcome(order: Order, pool: Total) -> str:
 def _in_use(pool: Total) -> str:
     if resumed := [part["pid"] for part in pool["parts"] if not part["figures"]["paused"]]:
         raise Undone(f"somebody has resumed {pool['name']}: pid {', '.join(map(str, resumed))}")
-    for key, what in (("leased", "in use"), ("open", "being closed")):
+    for key, what in LEFT:
         having = [part["figures"][key] for part in pool["parts"] if part["figures"][key]]  # type: ignore[literal-required] # these are keys
         if having:
             many, processes = counted(sum(having), "connection"), counted(len(having), "process")
@@ -77,9 +87,12 @@ def _in_use(pool: Total) -> str:
     return ""
 
 
-def _lent(pool: Total) -> str:
-    broker = pool["broker"] or {}
-    if not broker.get("paused", True):
+def _in_use_of_broker(pool: Total) -> str:
+    if pool["broker"] is None:
+        return ""  # it has ended, and its connections with it
+    if not pool["broker"]["paused"]:
         raise Undone(f"somebody has resumed {pool['name']}")
-    lent = broker.get("leased", 0)
-    return f"waiting for {counted(lent, 'connection')} in use" if lent else ""
+    for key, what in LEFT:
+        if having := pool[key]:  # type: ignore[literal-required] # these are keys
+            return f"waiting for {counted(having, 'connection')} {what}"
+    return ""
