@@ -50,11 +50,12 @@ class Pool(Lessor[C]):
         self._start_over()
         fork.register(self)
         if options.min_size:
+            fork.wake()  # nobody may ever have to wait for one
             self._opener.order()
 
     def _start_over(self) -> None:
         """Begin with no connection: at first, and in a forked child."""
-        self._asleep = True  # nobody has needed the background threads yet, or since a fork
+        self._asleep = False  # whether the background threads wait to be needed, after a fork
         self._ledger: Ledger[C] = Ledger(self.name, self.options)
         self._idle, self._leased = self._ledger.idle, self._ledger.leased
         self._waiters = self._ledger.waiters

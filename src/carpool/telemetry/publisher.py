@@ -74,7 +74,7 @@ class Publisher:
         if new:
             self._safely(ORDERS, lambda: self._obey(watched, new=True))
             if not self._asleep:
-                self._crew.attend()  # its thread leaves when there is no pool
+                self._crew.submit(_go_on)
 
     def figures(self) -> list[PoolFigures]:
         """Return what this process' pools do at this moment."""
@@ -187,7 +187,7 @@ class Publisher:
     def wake(self) -> None:
         """Begin, or go on after a fork."""
         self._asleep = False
-        self._crew.attend()
+        self._crew.submit(_go_on)
 
     def before_fork(self, timeout: float) -> None:
         """Pause the thread; what is up meanwhile is of now. A disk that hangs is not waited for."""
@@ -236,6 +236,10 @@ class Publisher:
 
     def let_go(self) -> None:
         """Has nothing more."""
+
+
+def _go_on() -> None:
+    """Do nothing: a task after which the thread looks around, though it was about to leave."""
 
 
 def unsecret(command: str) -> str:
