@@ -21,12 +21,12 @@ from django.db.utils import load_backend
 from carpool import registry
 from carpool.errors import PoolError
 from carpool.host.handoff import NotShareable
-from carpool.telemetry import limits
+from carpool.telemetry import limits, ours
 from carpool.wrapper.session import SessionMode
 from carpool.wrapper.settings import read_options, refuse_mode, refuse_share
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Hashable, Iterator
 
     from carpool.driver import Driver, Limits
     from carpool.options import Options
@@ -213,7 +213,7 @@ def _running(alias: str, options: Options) -> list[Part]:
         return []  # Windows has no board
     from carpool.telemetry.gather import gather  # noqa: PLC0415 - it needs Unix
 
-    ours = os.environ.get("DJANGO_SETTINGS_MODULE", "")
+    settings = os.environ.get("DJANGO_SETTINGS_MODULE", "")
     try:
         pools = gather(options.broker_dir)["pools"]
     except (PoolError, OSError):
@@ -222,7 +222,7 @@ def _running(alias: str, options: Options) -> list[Part]:
     return [
         part
         for part in parts
-        if part["settings"] == ours
+        if part["settings"] == settings
         and part["pid"] != os.getpid()
         and alias in part["figures"]["aliases"]
     ]
@@ -274,7 +274,7 @@ def _asked(connection: Any, options: Options) -> Iterator[CheckMessage]:
         yield _no_answer(alias, driver, error)
     else:
         if said is not None:
-            yield from _compare(alias, options, said)
+            yield from _compare(alias, driver, options, said)
 
 
 def _no_answer(alias: str, driver: Driver[Any], error: Exception) -> CheckMessage:
@@ -288,9 +288,11 @@ def _no_answer(alias: str, driver: Driver[Any], error: Exception) -> CheckMessag
     )
 
 
-def _compare(alias: str, options: Options, said: Limits) -> Iterator[CheckMessage]:
+def _compare(
+    alias: str, driver: Driver[Any], options: Options, said: Limits
+) -> Iterator[CheckMessage]:
     """Yield what does not go together with what the server says."""
-    yield from _room(alias, options, said)
+    yield from _room(alias, driver, options, said)
     if said.tls and options.share == "host":
         yield Warning(
             f"{_named(alias)}: connections use TLS and 'share' is 'host': the broker has to relay "
@@ -303,24 +305,59 @@ def _compare(alias: str, options: Options, said: Limits) -> Iterator[CheckMessag
         yield _behind(alias, said.pooler)
 
 
-def _room(alias: str, options: Options, said: Limits) -> Iterator[CheckMessage]:
-    processes, source = 1, ""
-    if options.share == "process":
-        known = [*_of_gunicorn("-w", "--workers"), *_of_environment("WEB_CONCURRENCY")]
-        running = len(_running(alias, options))
-        known += [(running, "that run now")] if running else []
-        processes, source = max(known, default=(1, ""))
+FEWER: Final = (
+    "Lower 'max_size', raise the server's limit, or have all processes share a pool by "
+    "'share': 'host'; `manage.py carpool advise` does the arithmetic."
+)
+
+
+def _room(alias: str, driver: Driver[Any], options: Options, said: Limits) -> Iterator[Warning]:
+    processes, source = _processes(alias, options)
     needed = processes * options.max_size
-    if needed <= said.room:
-        return
     product = f"{processes} processes ({source}) x " if processes > 1 else ""
-    yield Warning(
-        f"{_named(alias)}: {product}'max_size' {options.max_size} = {needed} connections, but the "
-        f"server has room for {said.room} ({_terms(said)})",
-        hint="Lower 'max_size', raise the server's limit, or have all processes share a pool by "
-        "'share': 'host'; `manage.py carpool advise` does the arithmetic.",
-        id=NO_ROOM,
-    )
+    own = f"{product}'max_size' {options.max_size} = {needed}"
+    if needed > said.room:
+        yield _no_room(f"{_named(alias)}: {own}", said, said.room)
+        return
+    others = _beside(driver, options)
+    together, room = needed + sum(others.values()), max(0, said.max_connections - said.reserved)
+    if others and together > room:
+        sums = " + ".join(f"{most} ({other!r})" for other, most in others.items())
+        text = f"with the other pools of this server that is {needed} + {sums} = {together}"
+        yield _no_room(f"{_named(alias)}: {text}", said, room)
+
+
+def _no_room(needed: str, said: Limits, room: int) -> Warning:
+    text = f"{needed} connections, but the server has room for {room} ({_terms(said)})"
+    return Warning(text, hint=FEWER, id=NO_ROOM)
+
+
+def _processes(alias: str, options: Options) -> tuple[int, str]:
+    """Return how many pools there are for an alias on this host, and who says so."""
+    if options.share == "host":
+        return 1, ""
+    known = [*_of_gunicorn("-w", "--workers"), *_of_environment("WEB_CONCURRENCY")]
+    running = len(_running(alias, options))
+    known += [(running, "that run now")] if running else []
+    return max(known, default=(1, ""))
+
+
+def _beside(driver: Driver[Any], options: Options) -> dict[str, int]:
+    """Return how many connections other pools of a server may open, by an alias of each."""
+    seen: set[Hashable] = {(driver.key, options)}
+    found = {}
+    for alias, (wrapper, theirs) in ours.pooled().items():
+        try:
+            other = wrapper.pool_driver()
+        except ImproperlyConfigured:
+            continue  # its own check tells
+        if other is None or (other.key, theirs) in seen:
+            continue
+        seen.add((other.key, theirs))
+        server = limits.address(other.name)
+        if server and server == limits.address(driver.name):
+            found[alias] = _processes(alias, theirs)[0] * theirs.max_size
+    return found
 
 
 def _terms(said: Limits) -> str:

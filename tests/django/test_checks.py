@@ -298,6 +298,24 @@ def test_a_size_that_does_not_fit(found, database):
         database.query('DROP ROLE "few"')
 
 
+def test_pools_of_one_server_are_added_up(database, django_databases):
+    def found(other, **reports):
+        first = database.django(ENGINE=ENGINE, OPTIONS={"pool": {"max_size": 120}})
+        second = {**database.django(ENGINE=ENGINE), **reports, "OPTIONS": {"pool": other}}
+        django_databases(default=first, reports=second)
+        return by_id(run_checks(databases=["default"]))
+
+    assert (
+        "DATABASES['default']: with the other pools of this server that is 120 + 78 ('reports') = "
+        "198 connections, but the server has room for 197 (max_connections 200 - 3 reserved)"
+    ) in found({"max_size": 78}, NAME="postgres", HOST="localhost")["W005"]
+    assert found({"max_size": 77}, NAME="postgres") == {}
+    assert found({"max_size": 78}, PORT=1) == {}
+    assert found({"max_size": 120}) == {}  # it is the same pool
+    assert found(False, NAME="postgres") == {}
+    assert found({"max_sise": 78}, NAME="postgres") == {}
+
+
 def test_tls_and_a_host_that_shares(django_databases, tls_mariadb):
     pytest.importorskip("MySQLdb", reason="mysqlclient is not installed")
     entry = tls_mariadb.django(ENGINE="carpool.mysql", NAME=tls_mariadb.MAIN)
