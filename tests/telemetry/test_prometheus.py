@@ -156,11 +156,20 @@ def test_figures_that_cannot_be_had_leave_the_other_collectors_alone(scrape, err
     assert str(error) in caplog.text
 
 
-def test_wrong_settings_do_so_too(scrape, django_databases, caplog):
-    django_databases(default={"ENGINE": "carpool.sqlite3", "OPTIONS": {"pool": {"maxsize": 3}}})
+def test_wrong_settings_of_one_database_are_a_fault_and_leave_the_others_alone(
+    scrape, django_databases
+):
+    good = {"ENGINE": "carpool.sqlite3", "NAME": "/srv/shop.sqlite3"}
+    django_databases(default=good)
+    (name,) = prometheus.ours.names()
+    django_databases(default=good, bad={**good, "OPTIONS": {"pool": {"maxsize": 3}}})
+    report = sample_report(sample_pool(name=name), faults=["4711-abc: cut short"])
+    found = scrape(report)
 
-    assert scrape(sample_report()) == {("carpool_up",): 0}
-    assert "maxsize" in caplog.text
+    assert of(found, "carpool_acquires_total", pool=name) == 12_345
+    assert found["carpool_up",] == 1
+    assert found["carpool_board_faults",] == 2
+    assert scrape(report, [name])["carpool_board_faults",] == 1
 
 
 def test_faults_of_the_board_are_counted(scrape):

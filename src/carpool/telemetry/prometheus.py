@@ -79,8 +79,11 @@ class CarpoolCollector:
         That is logged, not raised: one collector's exception would end the whole scrape.
         """
         try:
-            pools = ours.names() if self.pools is None else self.pools
-            return [_up(1), *report_families(gather(self.directory or ours.directory()), pools)]
+            report = gather(self.directory or ours.directory())
+            if self.pools is not None:
+                return [_up(1), *report_families(report, self.pools)]
+            faults = [*report["faults"], *ours.faults()]
+            return [_up(1), *report_families({**report, "faults": faults}, ours.names())]
         except Exception:
             logger.exception("Prometheus is told nothing of the pools", extra={"pool": ""})
             return [_up(0)]
@@ -158,7 +161,9 @@ def _up(value: int) -> Family:
 
 
 def _faults(value: int) -> Family:
-    return GaugeMetricFamily(FAULTS, "Processes' figures that could not be read", value)
+    return GaugeMetricFamily(
+        FAULTS, "Processes' figures and databases' settings that could not be read", value
+    )
 
 
 def register(
