@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar, get_args
 
-from carpool.telemetry.orders import Verb
+from carpool.telemetry.orders import LARGEST, Verb
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 T = TypeVar("T", bound=str)
 VERBS: tuple[Verb, ...] = get_args(Verb)
-LARGEST = 100_000  # connections; no server takes as many, and each is one more thing to count
 
 
 class BadOrder(ValueError):
