@@ -42,9 +42,12 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def add_commands(parser: argparse.ArgumentParser) -> None:
-    """Teach a parser all commands."""
-    added = parser.add_subparsers(metavar="COMMAND", required=True)
+def add_commands(
+    parser: argparse.ArgumentParser,
+    parser_class: type[argparse.ArgumentParser] = argparse.ArgumentParser,
+) -> None:
+    """Teach a parser all commands; `parser_class` is that of the commands' own parsers."""
+    added = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=parser_class)
     commands.add_commands(added)
     cli.add_command(added)
 

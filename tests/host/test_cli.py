@@ -380,9 +380,13 @@ def test_help(capsys, command):
 
 
 def test_manage_py_has_the_same_commands(place):
-    from django.core.management import call_command  # noqa: PLC0415 - needs the settings
+    from django.core.management import (  # noqa: PLC0415 - needs the settings
+        CommandError,
+        call_command,
+    )
     from django.test import override_settings  # noqa: PLC0415 - likewise
 
-    with override_settings(INSTALLED_APPS=["carpool"]), pytest.raises(SystemExit) as ended:
+    with override_settings(INSTALLED_APPS=["carpool"]), pytest.raises(CommandError) as error:
         call_command("carpool", "broker", "status", f"--directory={place.root}")
-    assert ended.value.code == 1
+    assert error.value.returncode == 1
+    assert str(error.value).startswith(f"no broker is running in {place.folder}; ")

@@ -1,7 +1,11 @@
 """`manage.py carpool`: the commands with what the settings know, aliases and servers."""
 
+import io
 import json
+import os
 import socket
+import subprocess
+import sys
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -10,6 +14,7 @@ from django.test import override_settings
 from carpool.host import places
 from carpool.management import servers
 from carpool.options import Options
+from tests.probing import STUCK
 
 
 @pytest.fixture
@@ -22,9 +27,24 @@ def manage(capsys, directory, monkeypatch):
         with override_settings(INSTALLED_APPS=["carpool"]):
             try:
                 call_command("carpool", *words)
-            except SystemExit as ended:
-                code = ended.code
+            except CommandError as error:
+                code = error.returncode
         return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def refused(manage):
+    """Run a command that cannot be done; returns its exit status, and what Django is told."""
+
+    def run(*words):
+        with (
+            override_settings(INSTALLED_APPS=["carpool"]),
+            pytest.raises(CommandError) as error,
+        ):
+            call_command("carpool", *words)
+        return error.value.returncode, str(error.value)
 
     return run
 
@@ -115,14 +135,13 @@ def test_an_alias_means_the_pool_of_this_project(manage, project, django_databas
     assert out.splitlines()[0] == "Order given to drain ours (1 process)"
 
 
-def test_an_alias_without_a_pool(manage, django_databases, tmp_path):
+def test_an_alias_without_a_pool(refused, django_databases, tmp_path):
     stock = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(tmp_path / "db")}
     django_databases(default=stock)
-    with pytest.raises(CommandError, match=r"^DATABASES\['default'\] has no pool$"):
-        manage("status", "default")
+    assert refused("status", "default") == (2, "DATABASES['default'] has no pool")
 
 
-def test_the_directory_is_that_of_the_settings(manage, django_databases, tmp_path):
+def test_the_directory_is_that_of_the_settings(manage, refused, django_databases, tmp_path):
     def sqlite(name):
         pool = {"broker_dir": str(tmp_path / name)} if name else True
         return {"ENGINE": "carpool.sqlite3", "NAME": name or "db", "OPTIONS": {"pool": pool}}
@@ -130,5 +149,95 @@ def test_the_directory_is_that_of_the_settings(manage, django_databases, tmp_pat
     django_databases(default=sqlite("there"))
     assert f"({places.directory(str(tmp_path / 'there'))})" in manage("status")[1]
     django_databases(default=sqlite("there"), other=sqlite(""))
-    with pytest.raises(CommandError, match="in several directories.* name one by --directory: "):
-        manage("status")
+    code, said = refused("status")
+    assert code == 2
+    assert "in several directories (option broker_dir), name one by --directory: " in said
+
+
+# ------------------------------------------------------------------ as a Django command
+
+
+SQLITE = {"ENGINE": "carpool.sqlite3", "NAME": "db"}
+
+
+def test_an_order_to_a_pool_that_is_in_no_process_names_the_alias(refused, django_databases):
+    django_databases(default={**SQLITE, "OPTIONS": {"pool": {"name": "shop"}}})
+    code, said = refused("drain", "default")
+    assert code == 2
+    assert said.startswith("the pool of 'default', 'shop', is in no process: no process with a ")
+
+
+def test_settings_that_are_wrong_are_told_of_and_the_others_looked_at(
+    manage, refused, database, django_databases
+):
+    wrong = {**SQLITE, "OPTIONS": {"pool": {"max_sise": 3}}}
+    django_databases(default=entry(database, name="shop"), stock=wrong)
+    code, out, _ = manage("status")
+    assert code == 1
+    assert "\nshop, which no process uses now\n  server     0 sessions of ours" in out
+    [told] = [line for line in out.splitlines() if line.startswith("unhealthy: ")]
+    assert "stock" in told
+    assert "max_sise" in told
+    code, said = refused("drain", "stock")
+    assert code == 2
+    assert said.startswith("DATABASES['stock'] has no pool: ")
+    assert "max_sise" in said
+
+
+def test_output_goes_where_django_is_told_to_put_it(django_databases, directory, capsys):
+    django_databases(default={**SQLITE, "OPTIONS": {"pool": True}})
+    out = io.StringIO()
+    with (
+        override_settings(INSTALLED_APPS=["carpool"]),
+        pytest.raises(CommandError, match="exit status 3") as error,
+    ):
+        call_command("carpool", "status", directory=str(directory), stdout=out)
+    assert error.value.returncode == 3
+    assert out.getvalue() == (
+        f"No process of this user has a pool open ({directory})\n\nnothing to tell of\n"
+    )
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.fixture
+def program(directory, tmp_path):
+    """Run `django-admin carpool` as a program; its settings must be named."""
+    (tmp_path / "of_a_shop.py").write_text(
+        "INSTALLED_APPS = ['carpool']\n"
+        "DATABASES = {'default': {'ENGINE': 'carpool.sqlite3', 'NAME': ':memory:',"
+        " 'OPTIONS': {'pool': True}}}\n"
+    )
+
+    def run(*words):
+        environment = {key: os.environ[key] for key in ("PATH", "PYTHONPATH") if key in os.environ}
+        return subprocess.run(
+            [sys.executable, "-m", "django", "carpool", *words],
+            env=environment | {"CARPOOL_DIR": str(directory)},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=STUCK,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.mark.parametrize("words", [["status"], ["broker", "status"]])
+def test_options_of_django_stand_before_and_after_the_command(program, words):
+    more = ["--settings", "of_a_shop", "--pythonpath=.", "-v", "2", "--no-color", "--traceback"]
+    last, first = program(*words, *more[:-1]), program(*more[:-1], *words)
+    assert (last.returncode, last.stdout) == (first.returncode, first.stdout)
+    assert last.stderr == first.stderr
+    assert "unrecognized" not in last.stderr
+    assert "Traceback" in program("drain", "default", *more).stderr
+    assert "Traceback" in program(*more, "drain", "default").stderr
+
+
+def test_exit_statuses_of_the_program(program):
+    ended = program("status", "--settings=of_a_shop", "--pythonpath=.")
+    assert (ended.returncode, ended.stderr) == (3, "")
+    assert ended.stdout.endswith("\n\nnothing to tell of\n")
+    ended = program("drain", "default", "--settings=of_a_shop", "--pythonpath=.")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("CommandError: ")
