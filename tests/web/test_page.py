@@ -122,7 +122,10 @@ def test_an_order_that_makes_no_sense_is_refused(browse, host, change, says):
 
 
 def test_what_cannot_be_ordered_is_not_logged_as_ordered(browse, host, monkeypatch):
-    def fail(*_, **__):
+    tries = []
+
+    def fail(*given, **_):
+        tries.append(given)
         raise PoolError("the disk is full; make room")
 
     from django.contrib.admin.models import LogEntry  # noqa: PLC0415 - needs the apps
@@ -131,6 +134,7 @@ def test_what_cannot_be_ordered_is_not_logged_as_ordered(browse, host, monkeypat
     before = LogEntry.objects.count()
     answer = browse("chief").post(ORDER, DRAIN)
     assert (answer.status_code, answer.json()["error"]) == (503, "the disk is full; make room")
+    assert len(tries) == 1  # though a PoolError is also a database's, it is not the log's
     assert LogEntry.objects.count() == before
 
 
