@@ -5,7 +5,7 @@ import re
 import pytest
 
 from carpool.__main__ import parser
-from carpool.telemetry import health, status
+from carpool.telemetry import health, orders, status
 from carpool.telemetry.commands import COMMANDS
 from carpool.telemetry.top import Top
 from tests.probing import ROOT
@@ -37,6 +37,10 @@ def test_the_exit_statuses_are_all_there():
     known = [health.WELL, health.WRONG, health.UNKNOWN, health.NOTHING]
     assert numbers == [str(each) for each in known]
     assert f"nothing for {health.STALE:g} seconds" in PAGE
+
+
+def test_the_largest_size_is_named():
+    assert f"`max_size` is {orders.LARGEST:,} at most" in PAGE
 
 
 def test_the_keys_are_those_of_top():
