@@ -216,3 +216,16 @@ def test_without_prometheus_client_the_error_names_the_extra():
     ran = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=False)
 
     assert 'pip install "django-carpool[prometheus]"' in ran.stderr.splitlines()[-1]
+
+
+def test_a_broker_that_does_not_answer_makes_no_counter_begin_anew():
+    report = sample_report(
+        sample_pool(name="here"), sample_pool(name="away", share="host", broker=None)
+    )
+    told = [
+        sample.labels["pool"]
+        for family in prometheus.report_families(report, None)
+        for sample in family.samples
+        if "pool" in sample.labels
+    ]
+    assert set(told) == {"here"}

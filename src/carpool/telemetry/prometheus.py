@@ -90,8 +90,16 @@ class CarpoolCollector:
 
 
 def report_families(report: Report, pools: Collection[str] | None) -> Iterator[Family]:
-    """Return the metrics of a report, of those pools alone if some are named."""
-    mine = [each for each in report["pools"] if pools is None or each["name"] in pools]
+    """Return the metrics of a report, of those pools alone if some are named.
+
+    Those of a broker that does not answer are left out: zeros would look as if it began anew.
+    """
+    mine = [
+        each
+        for each in report["pools"]
+        if (pools is None or each["name"] in pools)
+        and (each["share"] != "host" or each["broker"] is not None)
+    ]
     yield from families(mine, report["at"])
     yield _faults(len(report["faults"]))
 
