@@ -136,8 +136,9 @@ def _fault(found: os.stat_result) -> str | None:
     if not stat.S_ISDIR(found.st_mode):
         return "it is a symbolic link, or no directory; mend that"
     if found.st_uid != os.geteuid():
-        whose = f"to the user with uid {found.st_uid}, not to uid {os.geteuid()}"
-        return f"it belongs {whose}; mend that"
+        return (
+            f"it belongs to the user with uid {found.st_uid}, not to uid {os.geteuid()}; mend that"
+        )
     if found.st_mode & 0o077:
         mode = f"{stat.S_IMODE(found.st_mode):o}"
         return f"others may use it (mode {mode}; it must be 700); run chmod 700 on it"
