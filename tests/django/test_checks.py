@@ -2,6 +2,8 @@
 
 import os
 import re
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -23,11 +25,14 @@ DOCS = Path(__file__).parents[2] / "docs" / "checks.md"
 
 
 @pytest.fixture(autouse=True)
-def alone(monkeypatch, tmp_path):
+def alone(monkeypatch):
     """No other process of this machine has a say here, nor has its environment."""
-    monkeypatch.setenv("CARPOOL_DIR", str(tmp_path))
+    directory = tempfile.mkdtemp()  # a short path, as sockets want it
+    monkeypatch.setenv("CARPOOL_DIR", directory)
     for name in ("GUNICORN_CMD_ARGS", "WEB_CONCURRENCY", "ASGI_THREADS"):
         monkeypatch.delenv(name, raising=False)
+    yield
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 @pytest.fixture

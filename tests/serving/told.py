@@ -133,11 +133,12 @@ def by_metrics(site):
     samples = [each for family in text_string_to_metric_families(body) for each in family.samples]
     ones = {each.name: each.value for each in samples}
     states = labelled(samples, "carpool_connections", "state")
+    by_reason = labelled(samples, "carpool_connections_closed_total", "reason")
     return Told(
         open=sum(states.values()) - states["opening"],
         leased=states["leased"],
         idle=states["idle"],
-        closed=labelled(samples, "carpool_connections_closed_total", "reason"),
+        closed={reason: number for reason, number in by_reason.items() if number},
         **{name: ones[metric] for name, metric in METRICS.items()},
     )
 
