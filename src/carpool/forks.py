@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _in_child: list[Callable[[], object]] = []
+_master = 0  # the pid of uWSGI's master, if there is one
 
 
 def after_in_child(function: Callable[[], object]) -> None:
@@ -26,17 +27,28 @@ def after_in_child(function: Callable[[], object]) -> None:
     _in_child.append(function)
 
 
+def may_come_at_any_time() -> bool:
+    """Tell whether this process is forked without asking, whatever its threads are at.
+
+    As uWSGI's master is: if a thread runs Python at that moment, the child has its hold of the
+    interpreter, but not the thread, and waits for good. So none may work there by itself.
+    """
+    return _master == os.getpid()
+
+
 def _forked_by_uwsgi() -> None:
     for function in _in_child:
         function()
 
 
 def _ask_uwsgi() -> None:
+    global _master  # noqa: PLW0603 - there is one
     try:
         import uwsgi  # noqa: PLC0415 - it is there within uWSGI's processes alone
     except ImportError:
         return
-    if uwsgi.masterpid():
+    _master = uwsgi.masterpid()
+    if _master:
         import uwsgidecorators  # noqa: PLC0415 - it keeps the one hook that uWSGI has, for all
 
         uwsgidecorators.postfork(_forked_by_uwsgi)

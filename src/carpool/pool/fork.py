@@ -53,6 +53,8 @@ def register(pool: Pooling) -> None:
 
 def wake() -> None:
     """Have background work begin: somebody needs a connection. Thread-safe."""
+    if forks.may_come_at_any_time():
+        return  # it begins in the children
     global asleep  # noqa: PLW0603 - there is one process
     asleep = False
     for pool in list(_pools):
