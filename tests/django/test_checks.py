@@ -331,7 +331,8 @@ def test_tls_and_a_host_that_shares(django_databases, tls_mariadb):
     ):
         ssl = {"ssl_mode": "REQUIRED", "ssl": {"ca": str(tls_mariadb.ca)}} if tls else {}
         ssl = ssl or {"ssl_mode": "DISABLED"}
-        django_databases(default={**entry, "OPTIONS": {"pool": {"share": share}, **ssl}})
+        pool = {"share": share} | ({"broker_linger": 0} if share == "host" else {})
+        django_databases(default={**entry, "OPTIONS": {"pool": pool, **ssl}})
         messages = by_id(run_checks(databases=["default"]))
         assert list(messages) == (["W006"] if told else []), (share, tls, messages)
     assert not told or "the broker has to relay" in messages["W006"]

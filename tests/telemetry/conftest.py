@@ -1,5 +1,9 @@
 """Processes with pools of a project's, which do as they are told, and where their boards are."""
 
+import shutil
+import tempfile
+from pathlib import Path
+
 import pytest
 
 from tests.host.nursery import Nursery
@@ -45,11 +49,14 @@ def nursery():
 
 
 @pytest.fixture
-def directory(tmp_path):
-    """The runtime directory of a test's processes."""
-    path = tmp_path / "run"
-    path.mkdir(mode=0o700)
-    return path
+def directory():
+    """The runtime directory of a test's processes; its path is short, as sockets want it."""
+    path = Path(tempfile.mkdtemp(prefix="carpool-"))
+    yield path
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @pytest.fixture
