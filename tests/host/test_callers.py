@@ -35,3 +35,11 @@ def test_a_caller_that_does_not_read_holds_up_nobody():
         while len(answers) < asked:
             answers += lines.receive(mute.recv(65536))
         assert all(each["ok"] for each in answers)
+
+
+def test_a_question_at_which_the_broker_fails_is_answered():
+    """Else who asked it would wait until its patience ends, and hear of nothing but that."""
+    with own_place() as place, start.connect(place, 60, STUCK):
+        told = control.ask(place, {"version": __version__, "want": "resize", "pool": []}, STUCK)
+        assert "TypeError" in told["error"]["args"][0]
+        assert control.ask(place, STATUS, STUCK)["ok"]

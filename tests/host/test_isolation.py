@@ -16,7 +16,7 @@ from support.proxy import Proxy
 from tests.host.hosts import SOON
 from tests.host.nursery import Failed
 from tests.pool.fake import FakeDriver
-from tests.probing import eventually
+from tests.probing import STUCK, eventually
 
 USE = "with pool.connection() as c: run(c, 'SELECT 1')"
 MANY = 40  # requests: more than the broker has threads for one pool
@@ -42,12 +42,18 @@ def test_a_pool_whose_server_hangs_is_closed_beside_others_work(make_host):
     host.start().do(USE)
     with closing(socket.create_server(("127.0.0.1", 0))) as hanging:
         where = {"host": "127.0.0.1", "port": hanging.getsockname()[1]}
-        host.start(params=where, timeout=5).tell("pool.acquire()")
+        far = host.start(params=where, timeout=5)
+        far.tell("pool.acquire()")
         waits = eventually(lambda: [p for p in host.ask("status")["pools"] if p["opening"]])
+        far.kill()  # as a pool that somebody waits for is not closed
         closed = []
-        close = threading.Thread(
-            target=lambda: closed.append(host.ask("close", pool=waits[0]["id"]))
-        )
+
+        def close_it():
+            while (answer := host.ask("close", pool=waits[0]["id"]))["in_use"]:
+                pass  # its end has not been noticed yet
+            closed.append(answer)
+
+        close = threading.Thread(target=close_it)
         close.start()
         eventually(lambda: "nobody needs pool" in host.log())
         assert host.ask("status")["ok"]
@@ -155,6 +161,35 @@ def test_processes_that_cannot_be_told_apart_are_not_one(tmp_path):
     loop.close()
     assert len(set(told)) == len(strangers)
     assert not any(isinstance(each, Exception) for each in told)
+
+
+class LeftBehind(Generation):
+    """A generation that finds a connection of an earlier one, which ends as soon as it is seen."""
+
+    looks = 0
+
+    def foreign(self):
+        self.looks += 1
+        return int(self.looks == 1)
+
+
+def test_what_an_earlier_pool_has_left_may_end_at_any_moment(tmp_path):
+    loop, told = Loop(), []
+    with ThreadPoolExecutor() as executor:
+        generation = LeftBehind(tmp_path, 1)
+        lender = Lender(Handing(), Options(max_size=1), generation, loop, executor)
+        loop.post(lambda: lender.ask(Borrower(told), STUCK))
+
+        def look():
+            if told:
+                loop.stop()
+            loop.later(0.01, look)
+
+        look()
+        loop.run()
+        lender.close()
+    loop.close()
+    assert not isinstance(told[0], Exception)
 
 
 LEFT = {

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from carpool import __version__
 from carpool.host import frames
-from carpool.host.broker import SOCKETS
+from carpool.host.house import SOCKETS
 from tests.host.hosts import SOON, host_on
 from tests.host.nursery import Failed
 from tests.probing import eventually

@@ -152,14 +152,14 @@ class Borrowing(Lessor[C]):
         """
         if self._closed:
             raise PoolClosed(f"the pool {self.name} is closed")
-        found = self._lodging.have(deadline)
-        try:
-            connection = self.driver.make_shell(found.path)
-        except self.driver.errors.Error:
-            self._lodging.lose()
-            if not attempts:
-                raise
-            return self._new_shell(deadline, attempts - 1)
+        with self._lodging.kept(deadline) as found:
+            try:
+                connection = self.driver.make_shell(found.path)
+            except self.driver.errors.Error:
+                self._lodging.lose()
+                if not attempts:
+                    raise
+                return self._new_shell(deadline, attempts - 1)
         note = self.meter.use_time.note
         shell = Shell(connection, self.driver, found.words, self._set_up, note)
         key = shell.key  # not the shell: one that is lost shall end, and not be its own keeper

@@ -22,12 +22,13 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from carpool import __version__
-from carpool.host import frames, places, routed
-from carpool.host.control import ANSWER_LIMIT, LIMIT, Lines, encode, peer
+from carpool.host import frames, routed
+from carpool.host.control import ANSWER_LIMIT, LIMIT, Lines, encode
+from carpool.host.door import Door
 from carpool.host.generation import Generation
 from carpool.host.handoff import OPTIONS, NotShareable
+from carpool.host.house import House
 from carpool.host.lender import Lender
-from carpool.host.link import Guest
 from carpool.host.loop import Loop
 from carpool.host.status import status
 from carpool.host.tls import Forwarder
@@ -35,78 +36,15 @@ from carpool.options import Options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
-    from carpool.host.handoff import Cancel
-    from carpool.host.link import Link
     from carpool.host.places import Place
-    from carpool.host.visitor import Visit
 
 logger = logging.getLogger("carpool.host")
 
-# The names under which clients look for a server.
-SOCKETS = {"postgresql": places.POSTGRESQL_SOCKET, "mysql": places.MYSQL_SOCKET}
 LEAST_LINGER = 1.0  # seconds: who has asked for a pool needs a moment to connect to it
 CLEARING = 10.0  # seconds between two looks for pools that nobody needs
 LONGEST_REST = 300.0  # seconds that these stay, however long the broker does
-FULL = 0.2  # seconds until somebody may be let in again, when there was no room
 _THREADS = 32  # at most that wait for a pool's server, beside the pool's own
-
-
-class House:
-    """A pool's lender, its socket, and those who are connected to it."""
-
-    def __init__(self, name: str, path: Path, lender: Lender, broker: Broker, kind: str) -> None:
-        self.id = name
-        self.path = path
-        self.lender = lender
-        self.kind = kind
-        self.database = self.user = ""  # for people who want to connect by hand
-        self.loop = broker.loop
-        self.links: dict[int, Link | Visit] = {}
-        self._broker = broker
-        self._quiet_since = monotonic()
-        self._numbers = broker.numbers
-        self.socket_path = path / SOCKETS[kind]
-        self._listener = listen(self.socket_path)
-        Door(self._listener, self.loop, self._enter)
-
-    def _enter(self, connection: socket.socket) -> None:
-        if self.lender.supply.facts is None:  # nobody can be greeted before the first login
-            connection.close()
-            return
-        Guest(connection, self, next(self._numbers))
-
-    def cancel(self, wanted: Cancel, connection: socket.socket) -> None:
-        """Cancel for who knows the secret; the client waits for its connection to be closed."""
-        link = self.links.get(wanted.number)
-        if link is None or not hmac.compare_digest(link.secret, wanted.secret):
-            connection.close()
-        else:
-            self.lender.cancel(link, connection.close)
-
-    def left(self) -> None:
-        """Hear that a client has gone."""
-        self._quiet_since = monotonic()
-        self._broker.somebody_left()
-
-    def is_forsaken(self, seconds: float) -> bool:
-        """Tell whether nobody has been connected for so long."""
-        return not self.links and monotonic() - self._quiet_since >= seconds
-
-    def is_meant(self, request: dict[str, Any]) -> bool:
-        """Tell whether a request is about this pool, by its id or its database."""
-        if "pool" in request:
-            return bool(self.id == request["pool"])
-        return (self.kind, self.database) == (request.get("kind"), request.get("database"))
-
-    def leave(self) -> None:
-        """Listen no more, and hang up. The lender is still to be closed."""
-        self.loop.unwatch(self._listener)
-        self._listener.close()
-        self.socket_path.unlink(missing_ok=True)
-        for link in self.links.values():
-            link.hang_up()
 
 
 class Broker:
@@ -188,14 +126,15 @@ class Broker:
     def _enter(self, connection: socket.socket) -> None:
         Caller(connection, self)
 
-    def answer(self, request: dict[str, Any], answer: Callable[..., object]) -> None:
-        """Do what is asked; `answer` is called once, with a message and descriptors to send."""
+    def answer(self, request: dict[str, Any], caller: Caller) -> None:
+        """Do what is asked; the caller is answered once, with a message and descriptors to send."""
+        answer = caller.answer
         if request.get("version") != __version__:
             answer(_failure(f"this is the broker of carpool {__version__}"))
             return
         want = request.get("want")
         if want == "pool":
-            self._pool_wanted(request, answer)
+            self._pool_wanted(request, caller)
         elif want == "status":
             answer(status(self))
         elif want == "stop":
@@ -236,8 +175,8 @@ class Broker:
     def _close_unused(self, request: dict[str, Any], answer: Callable[..., object]) -> None:
         """Close a pool, or those of a database, unless others are connected; answer then."""
         houses = [each for each in self.houses.values() if each.is_meant(request)]
-        told = {"ok": True, "in_use": [each.id for each in houses if each.links]}
-        closing = {each.id for each in houses if not each.links}
+        told = {"ok": True, "in_use": [each.id for each in houses if each.is_needed()]}
+        closing = {each.id for each in houses if not each.is_needed()}
 
         def done(name: str) -> None:
             closing.discard(name)
@@ -249,7 +188,8 @@ class Broker:
         for name in list(closing):
             self._let_go(self.houses[name], partial(done, name))
 
-    def _pool_wanted(self, request: dict[str, Any], answer: Callable[..., object]) -> None:
+    def _pool_wanted(self, request: dict[str, Any], caller: Caller) -> None:
+        answer = caller.answer
         try:
             house = self._house(request)
         except ImportError as error:
@@ -263,6 +203,8 @@ class Broker:
         except (ValueError, TypeError, KeyError, OSError, NotShareable) as error:
             answer(_failure(str(error) or repr(error), type(error).__name__))
             return
+
+        caller.needs(house)
 
         def known(error: BaseException | None) -> None:
             if error is not None:
@@ -337,6 +279,7 @@ class Caller:
         self._broker = broker
         self._lines = Lines(LIMIT)
         self._unsent = b""
+        self._needed: set[House] = set()
         broker.callers += 1
         connection.setblocking(False)
         broker.loop.watch(connection, self._read)
@@ -355,9 +298,21 @@ class Caller:
         if not data:
             self._close()
         for message in messages:
-            self._broker.answer(message, self._answer)
+            if self._socket.fileno() < 0:
+                return  # the last answer could not be sent
+            try:
+                self._broker.answer(message, self)
+            except Exception as error:
+                logger.exception("%r failed", message.get("want"), extra={"pool": ""})
+                self.answer(_failure(f"the broker failed, as its log tells: {error!r}"))
 
-    def _answer(self, message: dict[str, Any], descriptors: list[int] | None = None) -> None:
+    def needs(self, house: House) -> None:
+        """Have a pool kept, whoever else leaves it, until this caller has hung up."""
+        self._needed.add(house)
+        house.asking.add(self)
+
+    def answer(self, message: dict[str, Any], descriptors: list[int] | None = None) -> None:
+        """Send what is to be said."""
         if self._socket.fileno() < 0:
             return  # it did not wait for the answer
         line = encode(message, ANSWER_LIMIT)
@@ -391,6 +346,8 @@ class Caller:
             return
         self._broker.loop.unwatch(self._socket)
         self._socket.close()
+        for house in self._needed:
+            house.asking.discard(self)
         self._broker.callers -= 1
         self._broker.somebody_left()
 
@@ -402,51 +359,6 @@ def _failure(text: str, name: str = "PoolError") -> dict[str, Any]:
 def _first_number() -> int:
     """Return a number above all process ids, so that no cancel is taken for a server's own."""
     return 0x10000000 + int.from_bytes(os.urandom(3), "big")
-
-
-def listen(path: Path) -> socket.socket:
-    """Listen on a Unix socket that is for this user alone; one left behind there is replaced."""
-    path.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX)
-    before = os.umask(0o177)
-    try:
-        listener.bind(os.fspath(path))
-    finally:
-        os.umask(before)
-    listener.listen(1024)
-    listener.setblocking(False)
-    return listener
-
-
-class Door:
-    """Lets in who connects; other users are turned away."""
-
-    def __init__(
-        self, listener: socket.socket, loop: Loop, enter: Callable[[socket.socket], object]
-    ) -> None:
-        self._listener, self._loop, self._enter = listener, loop, enter
-        self._open()
-
-    def _open(self) -> None:
-        if self._listener.fileno() >= 0:  # else it has been closed meanwhile
-            self._loop.watch(self._listener, self._accept)
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except (BlockingIOError, ConnectionAbortedError):
-                return
-            except OSError as error:  # no descriptor is left: they wait, and this one sleeps
-                extra = {"pool": "", "reason": type(error).__name__}
-                logger.warning("nobody can be let in: %s", error, extra=extra)
-                self._loop.unwatch(self._listener)
-                self._loop.later(FULL, self._open)
-                return
-            if peer(connection)[1] == os.geteuid():
-                self._enter(connection)
-            else:
-                connection.close()
 
 
 def serve(listener: socket.socket, place: Place, linger: float) -> None:

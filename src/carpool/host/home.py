@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,6 +15,8 @@ from carpool.host.handoff import OPTIONS
 from carpool.host.shell import error_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from carpool.host.handoff import Handoff
     from carpool.options import Options
 
@@ -47,14 +49,24 @@ class Lodging:
 
     def have(self, deadline: float) -> Home:
         """Return the present home, or find one; waits no longer for other threads."""
-        if self.present is not None:
-            return self.present
+        with self.kept(deadline) as home:
+            return home
+
+    @contextmanager
+    def kept(self, deadline: float) -> Iterator[Home]:
+        """Give the same to connect to: one found just now stays, whoever else leaves meanwhile."""
+        with ExitStack() as keeping:
+            yield self.present or self._first(deadline, keeping)
+
+    def _first(self, deadline: float, keeping: ExitStack) -> Home:
         if not self._finding.acquire(timeout=max(0.0, deadline - monotonic())):
             raise PoolTimeout("another thread still waits for the broker's first connection")
         try:
-            if self.present is None:
-                self.present = self._find(max(START, deadline - monotonic()))
-            return self.present
+            home = self.present
+            if home is None:
+                patience = max(START, deadline - monotonic())
+                home = self.present = self._find(patience, keeping)
+            return home
         finally:
             self._finding.release()
 
@@ -65,7 +77,8 @@ class Lodging:
     def resize(self, options: Options) -> None:
         """Tell the broker of new sizes."""
         self._options = options
-        self.present = self._find(START)
+        with ExitStack() as keeping:
+            self.present = self._find(START, keeping)
 
     def tell(self, want: str) -> None:
         """Have the broker drain, pause or resume the pool."""
@@ -87,12 +100,12 @@ class Lodging:
         request = {"version": __version__, "want": want, "pool": home.pool}
         control.ask(places.find(self._options.broker_dir), request, PATIENCE)
 
-    def _find(self, patience: float) -> Home:
-        """Ask the broker for the pool; starts the broker if there is none."""
+    def _find(self, patience: float, keeping: ExitStack) -> Home:
+        """Ask the broker for the pool, to be kept so long; starts the broker if there is none."""
         deadline = monotonic() + patience
         while True:
             try:
-                return self._ask(deadline - monotonic())
+                return self._ask(deadline - monotonic(), keeping)
             except (OSError, ValueError) as error:
                 # One that has ended meanwhile will be followed by another.
                 if not isinstance(error, ConnectionError) or monotonic() > deadline:
@@ -101,7 +114,7 @@ class Lodging:
     def _silent(self, error: Exception) -> PoolError:
         return PoolError(f"{self._name}: the broker does not answer: {error}")
 
-    def _ask(self, patience: float) -> Home:
+    def _ask(self, patience: float, keeping: ExitStack) -> Home:
         driver, options = self._driver, self._options
         request = {
             "version": __version__,
@@ -111,8 +124,9 @@ class Lodging:
             "options": {name: getattr(options, name) for name in OPTIONS},
         }
         place = places.find(options.broker_dir)
-        with start.connect(place, options.broker_linger, patience) as connection:
-            answer, descriptors = control.ask_with_descriptors(connection, request, patience)
+        connection = start.connect(place, options.broker_linger, patience)
+        keeping.callback(connection.close)
+        answer, descriptors = control.ask_with_descriptors(connection, request, patience)
         try:
             if not answer.get("ok"):
                 raise error_of(driver, answer["error"]["class"], answer["error"]["args"])

@@ -14,8 +14,8 @@ from carpool.host.relaying import conversation
 from carpool.host.visitor import Visit
 
 if TYPE_CHECKING:
-    from carpool.host.broker import House
     from carpool.host.handoff import Greeter
+    from carpool.host.house import House
     from carpool.host.slots import Slot
 
 logger = logging.getLogger("carpool.host")
@@ -37,18 +37,21 @@ class Guest:
         self._greeter: Greeter = house.lender.driver.greeter(
             house.lender.supply.facts, number, self.secret
         )
+        house.guests.add(self)
         self._loop.watch(connection, self._read)
         self._loop.later(PATIENCE, self._too_late)
         try:
             self._say(self._greeter.hello())
         except OSError:  # it has hung up already
-            self._close()
+            self.leave()
 
     def _too_late(self) -> None:
-        if self._greeter.outcome is None and self._socket.fileno() >= 0:
-            self._close()
+        if self in self._house.guests:
+            self.leave()
 
-    def _close(self) -> None:
+    def leave(self) -> None:
+        """Hang up."""
+        self._house.guests.discard(self)
         self._loop.unwatch(self._socket)
         self._socket.close()
 
@@ -60,7 +63,7 @@ class Guest:
         try:
             data = self._socket.recv(_CHUNK)
             if not data:
-                self._close()
+                self.leave()
                 return
             answer = self._greeter.receive(data)
             if not isinstance(self._greeter.outcome, Visitor):
@@ -75,12 +78,13 @@ class Guest:
                 error,
                 extra={"pool": name, "reason": type(error).__name__},
             )
-            self._close()
+            self.leave()
             return
         if self._greeter.outcome is not None:
             self._become(self._greeter.outcome, answer)
 
     def _become(self, outcome: Shell | Visitor | Cancel, answer: bytes) -> None:
+        self._house.guests.discard(self)
         self._loop.unwatch(self._socket)
         if isinstance(outcome, Shell):
             link = Link(self._socket, self._house, self.number, self.secret)

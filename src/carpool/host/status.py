@@ -13,7 +13,8 @@ from carpool.host import table
 from carpool.host.visitor import Visit
 
 if TYPE_CHECKING:
-    from carpool.host.broker import Broker, House
+    from carpool.host.broker import Broker
+    from carpool.host.house import House
     from carpool.host.slots import Slot
     from carpool.pool import Pool
 

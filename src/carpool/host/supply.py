@@ -77,7 +77,7 @@ class Supply:
         self._ended = False
         self._foreign = generation.foreign()  # connections that an earlier broker has left
         self.pool: Pool[Any] = Pool(driver, self._pool_options())
-        self._watch_foreign()
+        loop.later(AGAIN, self._watch_foreign)  # not now: there is no customer yet to tell
 
     # ---------------------------------------------------------------- the size
 

@@ -11,8 +11,8 @@ from carpool.host.relaying import Relay
 if TYPE_CHECKING:
     import socket
 
-    from carpool.host.broker import House
     from carpool.host.handoff import Visitor
+    from carpool.host.house import House
     from carpool.host.relaying import Conversation, Kill
     from carpool.host.slots import Slot
 
