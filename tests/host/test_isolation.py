@@ -163,6 +163,39 @@ def test_processes_that_cannot_be_told_apart_are_not_one(tmp_path):
     assert not any(isinstance(each, Exception) for each in told)
 
 
+def test_where_many_wait_what_is_lent_is_looked_through_once_a_process(tmp_path, monkeypatch):
+    """Each millisecond; not once for each who waits, where a process may have so many only."""
+    loop, told, looks = Loop(), [], []
+    with ThreadPoolExecutor() as executor:
+        options = Options(max_size=6, max_per_process=2)
+        lender = Lender(Handing(), options, Generation(tmp_path, 6), loop, executor)
+
+        def ask_many():
+            for pid in range(1, 5):
+                for _ in range(20):
+                    borrower = Borrower(told)
+                    borrower.pid = pid
+                    lender.ask(borrower, STUCK)
+
+        def look():
+            if len(told) == options.max_size:
+                loop.stop()
+            loop.later(0.01, look)
+
+        loop.post(ask_many)
+        look()
+        loop.run()
+        find = Lender._by_rank
+        monkeypatch.setattr(
+            Lender, "_by_rank", lambda *args, **more: looks.append(args) or find(*args, **more)
+        )
+        lender.match()
+        assert len(lender.waiting()) == 74
+        lender.close()
+    loop.close()
+    assert len(looks) <= 4
+
+
 class LeftBehind(Generation):
     """A generation that finds a connection of an earlier one, which ends as soon as it is seen."""
 

@@ -7,7 +7,7 @@ what may wait for the server, as cancelling, is done in other threads, which pos
 from __future__ import annotations
 
 import logging
-from collections import deque
+from collections import Counter, deque
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +64,7 @@ class Lender:
         self._slots: list[Slot] = []  # all that there ever were, by number
         self._here: set[Slot] = set()  # those whose connections are at the broker,
         self._lent: dict[Borrower, Slot] = {}  # those that are not,
+        self._lent_to: Counter[int] = Counter()  # how many by process
         self._limbo: set[Slot] = set()  # and those whose borrower has gone, but not yet its lock
         self._queue: deque[Waiting] = deque()
         self._lease = self._words[table.BROKER] << table.COUNTS  # the number of the last one
@@ -153,7 +154,10 @@ class Lender:
             self._tick_later()
 
     def _serve(self) -> None:
+        in_vain = set()  # processes for which there is nothing now: as with many of their threads
         for waiting in list(self._queue):
+            if waiting.borrower.pid in in_vain:
+                continue
             slot = self._find(waiting.borrower)
             if slot is not None:
                 self._queue.remove(waiting)
@@ -162,6 +166,8 @@ class Lender:
                     return  # which has matched anew
             elif not self.options.max_per_process:
                 return  # nor is there one for those who came later
+            else:
+                in_vain.add(waiting.borrower.pid)
 
     def _find(self, borrower: Borrower) -> Slot | None:
         """Find a connection for somebody: one that is here, or the best one to take away."""
@@ -203,7 +209,7 @@ class Lender:
         Those of another container's pid namespace cannot be told apart: they have no limit.
         """
         most = self.options.max_per_process if borrower.pid else 0
-        return bool(most) and sum(each.pid == borrower.pid for each in self._lent) >= most
+        return bool(most) and self._lent_to[borrower.pid] >= most
 
     def _lend(self, slot: Slot, borrower: Borrower) -> bool:
         self._lease += 1
@@ -215,6 +221,7 @@ class Lender:
         if borrower.lend(slot, self._lease):
             slot.borrower = borrower
             self._lent[borrower] = slot
+            self._lent_to[borrower.pid] += 1
             self._here.discard(slot)
             return True
         slot.not_sent()
@@ -252,6 +259,9 @@ class Lender:
         self._limbo.discard(slot)
         if slot.borrower is not None and self._lent.get(slot.borrower) is slot:
             del self._lent[slot.borrower]
+            self._lent_to[slot.borrower.pid] -= 1
+            if not self._lent_to[slot.borrower.pid]:  # processes come and go
+                del self._lent_to[slot.borrower.pid]
 
     def _forsake(self, slot: Slot) -> None:
         """Close a connection whose borrower has died with it in use, or has found it broken."""
