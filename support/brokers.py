@@ -5,11 +5,13 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from carpool import __version__
+from carpool.errors import PoolError
 from carpool.host import control, lock, places
+from carpool.telemetry.publisher import publish
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +27,14 @@ def broker_directory() -> Iterator[str]:
         yield directory
         end_broker(directory)
     finally:
+        take_leave()
         shutil.rmtree(directory)
+
+
+def take_leave() -> None:
+    """Have this process write of its closed pools now, and not while their files are removed."""
+    with suppress(OSError, PoolError):
+        publish()
 
 
 def end_broker(directory: str) -> None:

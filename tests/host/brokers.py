@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil
 
 from carpool.host import control, places
+from support.brokers import take_leave
 from tests.probing import STUCK, eventually
 
 
@@ -22,6 +23,7 @@ def own_place():
         for broker in processes_of(place):
             broker.kill()
         eventually(lambda: not processes_of(place))
+        take_leave()
         shutil.rmtree(root)
 
 

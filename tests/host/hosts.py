@@ -12,9 +12,9 @@ from carpool import __version__
 from carpool.host import control, lock
 from support.databases import fresh_database
 from tests.host.brokers import log_of, own_place
-from tests.probing import eventually
+from tests.probing import STUCK, eventually
 
-SOON = 1.0  # seconds: what is promised to be over by then
+SOON = 10.0  # seconds: by then is over what waits for no timeout; machines may be slow
 
 
 class Host:
@@ -35,7 +35,7 @@ class Host:
         self.options = {
             "max_size": max_size,
             "broker_dir": str(place.root),
-            "timeout": 10,
+            "timeout": STUCK,
         } | options
         self.user = f"worker_{database.name}"
         self.processes = []

@@ -16,7 +16,7 @@ from tests.probing import eventually, finish
 USE = "with pool.connection() as c: run(c, 'SELECT 1')"
 ACQUIRE = "c = pool.acquire()"
 RELEASE = "pool.release(c)"
-LINGERING = 2.0  # seconds: what the old broker's sessions may take to end after their last use
+LINGERING = 10.0  # seconds: what the old broker's sessions may take to end after their last use
 WRITE = ("BEGIN", "UPDATE account SET total = total + 1 WHERE id = {}", "COMMIT")
 
 

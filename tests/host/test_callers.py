@@ -6,6 +6,7 @@ import socket
 from carpool import __version__
 from carpool.host import control, start
 from tests.host.brokers import own_place
+from tests.host.hosts import SOON
 from tests.probing import STUCK
 
 STATUS = {"version": __version__, "want": "status"}
@@ -28,7 +29,7 @@ def test_a_caller_that_does_not_read_holds_up_nobody():
                 sent += mute.send(questions[sent:])
         except BlockingIOError:  # the broker reads no more of one that does not listen
             pass
-        assert control.ask(place, STATUS, 1)["ok"]
+        assert control.ask(place, STATUS, SOON)["ok"]
         mute.settimeout(STUCK)
         lines, answers = control.Lines(control.ANSWER_LIMIT), []
         asked = sent // len(control.encode(STATUS))

@@ -39,8 +39,9 @@ def test_they_are_served_in_the_order_in_which_they_came(make_host, tmp_path):
 def test_who_waited_in_vain_gives_the_turn_to_the_next(make_host):
     host = make_host(1)
     holder, impatient, patient = (host.start() for _ in range(3))
+    patient.do(USE)
     holder.do(ACQUIRE)
-    impatient.tell("pool.acquire(0.2)")
+    impatient.tell("pool.acquire(3)")
     host.waiting(1)
     patient.tell(USE)
     host.waiting(2)
@@ -96,7 +97,7 @@ def test_who_is_at_its_limit_does_not_hold_up_those_behind(make_host):
 
 
 def test_the_reserve_is_for_those_who_have_waited_long(make_host):
-    host = make_host(2, reserve=1, reserve_timeout=0.3)
+    host = make_host(2, reserve=1, reserve_timeout=3)
     first, second = host.start(), host.start()
     first.do(ACQUIRE)
     with pytest.raises(Failed, match="PoolTimeout"):

@@ -2,21 +2,14 @@
 
 import socket
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
 
-from carpool.host.generation import Generation
-from carpool.host.lender import Lender
-from carpool.host.loop import Loop
-from carpool.host.slots import Slot
-from carpool.options import Options
 from support.proxy import Proxy
 from tests.host.hosts import SOON
 from tests.host.nursery import Failed
-from tests.pool.fake import FakeDriver
-from tests.probing import STUCK, eventually
+from tests.probing import eventually
 
 USE = "with pool.connection() as c: run(c, 'SELECT 1')"
 MANY = 40  # requests: more than the broker has threads for one pool
@@ -75,154 +68,6 @@ def test_a_pool_that_is_closed_leaves_no_lock_file_open_in_the_broker(make_host)
         eventually(lambda: host.ask("status")["broker"]["clients"] == 1)
         opened.append([each for each in host.descriptors() if ".lock" in each])
     assert opened[0] == opened[-1]
-
-
-class Handing(FakeDriver):
-    """A driver whose connections are handed over."""
-
-    relayed = False
-
-    def descriptor(self, connection):
-        return -1
-
-    def server_id(self, connection):
-        return connection.number
-
-    def facts(self, connection):
-        return "facts"
-
-    def forsake(self, connection):
-        """See `Handoff`."""
-
-
-class Borrower:
-    pid, cleans = 1, True
-
-    def __init__(self, told):
-        self.told = told
-
-    def lend(self, slot, lease):
-        slot.stay()
-        self.told.append(slot.connection)
-        return True
-
-    def refuse(self, error):
-        self.told.append(error)
-
-
-def test_what_cannot_be_lent_for_want_of_descriptors_is_lent_to_one_later(tmp_path, monkeypatch):
-    loop, told = Loop(), []
-    with ThreadPoolExecutor() as executor:
-        options = Options(max_size=2)
-        lender = Lender(Handing(), options, Generation(tmp_path, 2), loop, executor)
-
-        def fail(slot, lease):
-            monkeypatch.undo()
-            for _ in range(2):
-                loop.post(lambda: lender.ask(Borrower(told), 5))
-            raise OSError(24, "Too many open files")
-
-        def look():
-            if len(told) == 3:
-                loop.stop()
-            loop.later(0.01, look)
-
-        monkeypatch.setattr(Slot, "lend", fail)
-        loop.post(lambda: lender.ask(Borrower(told), 5))
-        loop.later(3, loop.stop)
-        look()
-        loop.run()
-        lender.close()
-    loop.close()
-    error, *connections = told
-    assert "Too many open files" in str(error)
-    assert len(set(connections)) == 2
-
-
-def test_processes_that_cannot_be_told_apart_are_not_one(tmp_path):
-    """Of other containers the kernel tells no pids."""
-    loop, told = Loop(), []
-    strangers = [Borrower(told), Borrower(told)]
-    with ThreadPoolExecutor() as executor:
-        options = Options(max_size=2, max_per_process=1)
-        lender = Lender(Handing(), options, Generation(tmp_path, 2), loop, executor)
-        for each in strangers:
-            each.pid = 0
-            loop.post(lambda each=each: lender.ask(each, 1))
-
-        def look():
-            if len(told) == len(strangers):
-                loop.stop()
-            loop.later(0.01, look)
-
-        look()
-        loop.run()
-        lender.close()
-    loop.close()
-    assert len(set(told)) == len(strangers)
-    assert not any(isinstance(each, Exception) for each in told)
-
-
-def test_where_many_wait_what_is_lent_is_looked_through_once_a_process(tmp_path, monkeypatch):
-    """Each millisecond; not once for each who waits, where a process may have so many only."""
-    loop, told, looks = Loop(), [], []
-    with ThreadPoolExecutor() as executor:
-        options = Options(max_size=6, max_per_process=2)
-        lender = Lender(Handing(), options, Generation(tmp_path, 6), loop, executor)
-
-        def ask_many():
-            for pid in range(1, 5):
-                for _ in range(20):
-                    borrower = Borrower(told)
-                    borrower.pid = pid
-                    lender.ask(borrower, STUCK)
-
-        def look():
-            if len(told) == options.max_size:
-                loop.stop()
-            loop.later(0.01, look)
-
-        loop.post(ask_many)
-        look()
-        loop.run()
-        find = Lender._by_rank
-        monkeypatch.setattr(
-            Lender, "_by_rank", lambda *args, **more: looks.append(args) or find(*args, **more)
-        )
-        lender.match()
-        assert len(lender.waiting()) == 74
-        lender.close()
-    loop.close()
-    assert len(looks) <= 4
-
-
-class LeftBehind(Generation):
-    """A generation that finds a connection of an earlier one, which ends as soon as it is seen."""
-
-    looks = 0
-
-    def foreign(self):
-        self.looks += 1
-        return int(self.looks == 1)
-
-
-def test_what_an_earlier_pool_has_left_may_end_at_any_moment(tmp_path):
-    loop, told = Loop(), []
-    with ThreadPoolExecutor() as executor:
-        generation = LeftBehind(tmp_path, 1)
-        lender = Lender(Handing(), Options(max_size=1), generation, loop, executor)
-        loop.post(lambda: lender.ask(Borrower(told), STUCK))
-
-        def look():
-            if told:
-                loop.stop()
-            loop.later(0.01, look)
-
-        look()
-        loop.run()
-        lender.close()
-    loop.close()
-    assert not isinstance(told[0], Exception)
 
 
 LEFT = {

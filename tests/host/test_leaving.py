@@ -1,13 +1,17 @@
-"""A pool that one process leaves stays for another that is on its way in, at whatever point."""
+"""A pool stays for who is on its way in, and no longer, whoever leaves it; and so does a pause."""
 
 import os
+import signal
 import socket
+
+import pytest
 
 from carpool import Options, __version__
 from carpool.host import control, start
 from carpool.host.handoff import OPTIONS
 from carpool.host.house import SOCKETS
-from tests.host.nursery import open_pool
+from support.proxy import Proxy
+from tests.host.nursery import Failed, open_pool
 from tests.probing import STUCK, eventually
 
 USE = "with pool.connection() as c: run(c, 'SELECT 1')"
@@ -24,6 +28,7 @@ def asks_for_its_pool(host):
         "kind": pool.driver.kind,
         "login": pool.driver.login(),
         "options": {name: getattr(options, name) for name in OPTIONS},
+        "timeout": STUCK,
     }
 
 
@@ -77,3 +82,84 @@ def test_processes_that_come_while_others_leave_are_served(make_host):
         )
     for each in workers:
         each.answer()
+
+
+def test_a_child_forked_while_the_broker_is_asked_keeps_no_pool(make_host):
+    """It has a copy of the socket by which a thread of its parent asks, and knows nothing of it."""
+    host = make_host(1)
+    with Proxy("127.0.0.1", host.database.server.port) as proxy:
+        proxy.hang()
+        worker = host.start(params={"port": proxy.port})
+        worker.do(
+            "import threading\n"
+            "def work(): pool.release(pool.acquire())\n"
+            "thread = threading.Thread(target=work); thread.start()"
+        )
+        host.waiting(1)
+        child = worker.do("os.fork() or __import__('signal').pause()")
+        proxy.forward()
+        worker.do("thread.join()")
+        name = host.status()["id"]
+        worker.do("pool.close()")
+        try:
+            eventually(lambda: ends(host, name))
+        finally:
+            os.kill(child, signal.SIGKILL)
+
+
+# ------------------------------------------------------------------------------ a pause
+
+
+def is_paused(worker):
+    """Tell whether a process is lent nothing, as its pool is paused."""
+    with pytest.raises(Failed, match="PAUSED") as caught:
+        worker.do("pool.acquire(0.1)")
+    return caught.value.kind == "PoolTimeout"
+
+
+def test_a_pause_outlasts_the_processes(make_host):
+    host = make_host(1)
+    worker, late = host.start(), host.start()
+    worker.do(USE)
+    host.ask("pause")
+    worker.do("pool.close()")
+    assert is_paused(late)
+    host.ask("resume")
+    late.do(USE)
+
+
+def test_a_pause_is_told_where_the_pool_has_gone_meanwhile(make_host):
+    """The process knows of a pool that the broker has let go of, as it had no part in it."""
+    host = make_host(1)
+    worker, other = host.start(), host.start()
+    worker.do(USE)
+    worker.do("os.waitpid(os.fork() or os._exit(0), 0)")  # before which it gives all back
+    other.do(USE)
+    other.do("pool.close()")
+    worker.do("pool.pause()")
+    assert is_paused(worker)
+
+
+def test_a_pause_is_told_the_next_broker(make_host):
+    host = make_host(1)
+    worker = host.start()
+    worker.do(USE)
+    host.kill_broker()
+    worker.do("pool.pause()")
+    assert is_paused(worker)
+    worker.do("pool.resume()")
+    worker.do(USE)
+
+
+def test_who_waits_for_the_first_login_is_told_what_it_waits_for(make_host):
+    """Here: for connections that processes have from a broker that has died."""
+    host = make_host(1)
+    holder, worker = host.start(), host.start()
+    holder.do("c = pool.acquire()")
+    host.kill_broker()
+    for _ in range(2):
+        with pytest.raises(Failed, match="within 1 s; size") as caught:
+            worker.do("pool.acquire(1)")
+        assert caught.value.kind == "PoolTimeout"
+    holder.do("pool.release(c)")
+    worker.do(USE)

@@ -50,6 +50,10 @@ class SteppedCrew:
     def resume(self):
         pass
 
+    def work_off(self, timeout):
+        self.run()
+        return True
+
     def finish(self, timeout):
         self.run()
 

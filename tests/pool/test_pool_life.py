@@ -7,6 +7,7 @@ import pytest
 
 from carpool import PoolClosed, PoolTimeout, TooManyRequests
 from carpool.pool import crew as crew_module
+from carpool.pool import opener
 from tests.pool.fake import BOUND, ServerDown, eventually
 
 
@@ -244,6 +245,30 @@ def test_what_is_opened_while_closing_does_not_stay(make_pool, driver):
     assert isinstance(waiting(), PoolClosed)
     driver.does_connect.gate.set()
     eventually(lambda: driver.sessions == 0 and driver.made == 1)
+
+
+def test_close_waits_once_for_a_server_that_hangs(make_pool, driver, monkeypatch):
+    """Not once for each connection."""
+    patience = []
+
+    def close(connection, seconds, close=driver.close):
+        patience.append(seconds)
+        close(connection, seconds)
+
+    monkeypatch.setattr(driver, "close", close)
+    pool = make_pool(max_size=6, num_workers=2)
+    give_back(pool, lease(pool, 6))
+    driver.does_close.next += ["slow", "slow"]
+    pool.close(0.1)
+    assert patience == [opener.PATIENCE] * 2 + [opener.HURRY] * 4
+    driver.does_close.gate.set()
+
+
+def test_close_by_a_worker_does_not_wait_for_that_worker(make_pool):
+    pool = make_pool(max_size=1, check=lambda _: None)
+    give_back(pool, lease(pool, 1))
+    pool._crew.submit(lambda: pool.close(BOUND))
+    eventually(lambda: not pool._crew._threads, BOUND / 2)
 
 
 def test_close_does_not_fill_the_minimum_again(stepped, driver):

@@ -181,10 +181,28 @@ board.Board.write, publisher.depart = write_and_look, depart_and_look
 connection.close_pool()
 request()
 eventually(lambda: publisher.publish() or len(publisher.publisher._pools) == 1)
+publisher.publish()  # which waits for the thread if that is at it
 """
     )
     assert all(number[0] <= 6 for number in process.do("seen"))
     assert process.do("told()") == [6]
+
+
+def test_a_directory_that_was_removed_is_not_made_again_for_nothing(project, directory, look):
+    process = project()
+    process.do("request()")
+    eventually(lambda: look()["pools"])
+    process.do(
+        "import shutil\n"
+        "with publisher.publisher._writing:\n"
+        "    connection.close_pool()\n"
+        "    shutil.rmtree(os.environ['CARPOOL_DIR'])\n"
+        "publisher.publish()"
+    )
+    assert not directory.exists()
+    process.do("request()")
+    process.do("publisher.publish()")
+    assert [each["acquires"] for each in look()["pools"]] == [1]
 
 
 def test_a_disk_that_hangs_stops_no_request_and_no_fork(project, tmp_path):

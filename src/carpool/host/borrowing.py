@@ -55,6 +55,12 @@ class Borrowing(Lessor[C]):
     def _end(self, shell: Shell[C]) -> None:
         raise NotImplementedError
 
+    def _lost(self, shell: Shell[C]) -> None:
+        raise NotImplementedError
+
+    def _give_all_back(self) -> None:
+        raise NotImplementedError
+
     def _died(self, key: int) -> None:
         raise NotImplementedError
 
@@ -102,12 +108,20 @@ class Borrowing(Lessor[C]):
             self.bury(shell, frames.BACK)
             raise
         except PoolError:
-            self._idle.append(shell)
+            self._shelve(shell)
             raise
         except BaseException:
             self.bury(shell, frames.BROKEN)
             raise
         return True
+
+    def _shelve(self, shell: Shell[C]) -> None:
+        """Put an idle shell where others find it, unless there is nobody left to look there."""
+        self._idle.append(shell)
+        if shell.orphaned:  # meanwhile, when it could not be found here
+            self._lost(shell)
+        elif self._closed:  # likewise
+            self._give_all_back()
 
     def _have_lease(self, shell: Shell[C], deadline: float) -> None:
         while not shell.holds() and not shell.take():
@@ -164,5 +178,10 @@ class Borrowing(Lessor[C]):
         shell = Shell(connection, self.driver, found.words, self._set_up, note)
         key = shell.key  # not the shell: one that is lost shall end, and not be its own keeper
         shell.ref = weakref.ref(connection, lambda _: self._died(key))
+        if self._closed:  # while the broker was asked: nobody could find the shell, nor the home
+            shell.close()
+            self._lodging.present = found
+            self._lodging.leave()
+            raise PoolClosed(f"the pool {self.name} is closed")
         self._watcher.watch(shell)
         return shell

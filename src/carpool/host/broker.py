@@ -31,6 +31,7 @@ from carpool.host.house import House
 from carpool.host.lender import Lender
 from carpool.host.loop import Loop
 from carpool.host.status import status
+from carpool.host.supply import ASKERS
 from carpool.host.tls import Forwarder
 from carpool.options import Options
 
@@ -44,7 +45,7 @@ logger = logging.getLogger("carpool.host")
 LEAST_LINGER = 1.0  # seconds: who has asked for a pool needs a moment to connect to it
 CLEARING = 10.0  # seconds between two looks for pools that nobody needs
 LONGEST_REST = 300.0  # seconds that these stay, however long the broker does
-_THREADS = 32  # at most that wait for a pool's server, beside the pool's own
+_THREADS = ASKERS + 4  # at most that wait for a pool's server, beside the pool's own: to cancel
 
 
 class Broker:
@@ -59,6 +60,7 @@ class Broker:
         self._place = place
         self.linger = max(linger, LEAST_LINGER)
         self._secret = os.urandom(32)
+        self._last_generation = 0  # its number, which none of this broker's has again
         self._by_login: dict[bytes, House] = {}
         (place.folder / "tls").mkdir(mode=0o700, exist_ok=True)
         self._forwarder = Forwarder(place.folder / "tls")
@@ -77,19 +79,23 @@ class Broker:
 
     def somebody_left(self) -> None:
         """Hear that a client has gone."""
-        if not (self.clients() or self.callers):
+        if self._is_alone():
             self._quiet_since = monotonic()
             self.loop.later(self.linger, self._leave_if_alone)
 
+    def _is_alone(self) -> bool:
+        """Tell whether nobody is connected, and no pool's pause is to be kept."""
+        return not (self.callers or any(each.is_needed() for each in self.houses.values()))
+
     def _clear_away(self) -> None:
         """Let go of pools that nobody has been connected to for as long as the broker lingers."""
+        self.loop.later(CLEARING, self._clear_away)  # first, as the rest may fail
         for house in [
             each
             for each in self.houses.values()
             if each.is_forsaken(min(self.linger, LONGEST_REST))
         ]:
             self._let_go(house, lambda: None)
-        self.loop.later(CLEARING, self._clear_away)
 
     def _let_go(self, house: House, done: Callable[[], object]) -> None:
         name = house.lender.name
@@ -100,8 +106,7 @@ class Broker:
         house.lender.close_in_background(done)
 
     def _leave_if_alone(self) -> None:
-        alone = not (self.clients() or self.callers)
-        if alone and monotonic() - self._quiet_since >= self.linger:
+        if self._is_alone() and monotonic() - self._quiet_since >= self.linger:
             extra = {"pool": "", "seconds": self.linger}
             logger.info(
                 "nobody has needed the broker for %g s: it leaves", self.linger, extra=extra
@@ -157,6 +162,7 @@ class Broker:
             return
         for house in houses:
             getattr(house.lender, want)()
+            house.left()  # as far as a pause has kept it
         answer({"ok": True, "pools": [each.id for each in houses]})
 
     def _resize(self, request: dict[str, Any], answer: Callable[..., object]) -> None:
@@ -191,6 +197,7 @@ class Broker:
     def _pool_wanted(self, request: dict[str, Any], caller: Caller) -> None:
         answer = caller.answer
         try:
+            patience = float(request["timeout"])
             house = self._house(request)
         except ImportError as error:
             answer(
@@ -216,7 +223,7 @@ class Broker:
             descriptor = house.lender.generation.descriptor
             answer({"ok": True, "pool": house.id, "path": str(house.path)}, [descriptor])
 
-        house.lender.once_known(known)
+        house.lender.once_known(known, patience)
 
     def _drop_failed(self, house: House) -> None:
         """Keep nothing of a pool whose login has never worked, as with a wrong password."""
@@ -241,7 +248,8 @@ class Broker:
         name = self._name(kind, driver.name)
         path = self._place.pool(name)
         path.mkdir(mode=0o700, exist_ok=True)
-        generation = Generation(path, options.max_size)
+        generation = Generation(path, options.max_size, above=self._last_generation)
+        self._last_generation = generation.number
         # Its own, as one server that hangs takes all threads there are.
         executor = ThreadPoolExecutor(_THREADS, "carpool broker")
         lender = Lender(driver, options, generation, self.loop, executor)
@@ -375,4 +383,6 @@ def serve(listener: socket.socket, place: Place, linger: float) -> None:
     try:
         loop.run()
     finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)  # who does not want to wait says it once more
         broker.close()

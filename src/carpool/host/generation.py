@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+_TETHER = ".tether"
+
 
 class Generation:
     """A directory beside those of earlier brokers, whose connections may not have ended yet.
@@ -23,9 +25,11 @@ class Generation:
     those connections count; their tethers tell how many they are.
     """
 
-    def __init__(self, pool_directory: Path, capacity: int) -> None:
-        number = 1 + max((int(each.name) for each in _generations(pool_directory)), default=0)
-        self.directory = pool_directory / str(number)
+    def __init__(self, pool_directory: Path, capacity: int, above: int = 0) -> None:
+        # Above one whose files may be gone already: who lets go of that late takes them along.
+        there = (int(each.name) for each in _generations(pool_directory))
+        self.number = 1 + max([above, *there])
+        self.directory = pool_directory / str(self.number)
         self.directory.mkdir(mode=0o700)
         self.descriptor, self.words = table.create(
             self.directory / "table", max(capacity, table.CAPACITY), decide.QUANTUM
@@ -36,11 +40,16 @@ class Generation:
         return self.directory / f"{slot}.lock"
 
     def foreign(self) -> int:
-        """Count the connections that earlier brokers have left, and clear away the rest."""
+        """Count the connections that earlier brokers have left, and clear away the rest.
+
+        Raises OSError, such as where this process has as many open files as it may have.
+        """
         count = 0
         for each in _generations(self.directory.parent):
             if each != self.directory:
-                held = sum(map(_is_locked, each.glob("*.tether")))
+                # Not `glob`, which finds nothing where it cannot look.
+                tethers = [each / name for name in os.listdir(each) if name.endswith(_TETHER)]  # noqa: PTH208 - names
+                held = sum(map(_is_locked, tethers))
                 count += held
                 if not held:
                     shutil.rmtree(each, ignore_errors=True)
@@ -48,7 +57,7 @@ class Generation:
 
     def tether_file(self, number: int) -> Path:
         """Return the path of a connection's tether."""
-        return self.directory / f"{number}.tether"
+        return self.directory / f"{number}{_TETHER}"
 
     def close(self, *, in_use: bool) -> None:
         """Let go of the table; the files stay for the next broker where some are in use."""
@@ -95,6 +104,8 @@ def _is_locked(path: Path) -> bool:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
+    except OSError:  # it cannot be told, so it counts
+        return True
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from contextlib import ExitStack, contextmanager, suppress
 from threading import Lock
 from time import monotonic
@@ -12,7 +13,7 @@ from carpool import __version__
 from carpool.errors import PoolError, PoolTimeout
 from carpool.host import control, places, start, table
 from carpool.host.handoff import OPTIONS
-from carpool.host.shell import error_of
+from carpool.host.shell import GRACE, error_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
     from carpool.host.handoff import Handoff
     from carpool.options import Options
 
-START = 5.0  # seconds that the broker is given to start, however short the timeout
+# Seconds that the broker is given to start, and then to log in, however short the timeout.
+START = 5.0
 PATIENCE = 10.0  # seconds for a command to be answered
+ATTEMPTS = 2  # to tell it: one may end meanwhile
 
 
 class Home(NamedTuple):
@@ -64,8 +67,7 @@ class Lodging:
         try:
             home = self.present
             if home is None:
-                patience = max(START, deadline - monotonic())
-                home = self.present = self._find(patience, keeping)
+                home = self.present = self._find(deadline, keeping)
             return home
         finally:
             self._finding.release()
@@ -78,16 +80,22 @@ class Lodging:
         """Tell the broker of new sizes."""
         self._options = options
         with ExitStack() as keeping:
-            self.present = self._find(START, keeping)
+            self.present = self._find(monotonic() + START, keeping)
 
     def tell(self, want: str) -> None:
-        """Have the broker drain, pause or resume the pool."""
-        try:
-            self._command(want, self.have(monotonic() + START))
-        except (FileNotFoundError, ConnectionError):
-            self.lose()  # and its connections with it
-        except (OSError, ValueError) as error:
-            raise self._silent(error) from error
+        """Have the broker drain, pause or resume the pool. Raises `PoolError` if that fails."""
+        error: Any = "it knows of no such pool"
+        for _ in range(ATTEMPTS):
+            try:
+                with self.kept(monotonic() + START) as home:
+                    if self._command(want, home):
+                        return
+            except (FileNotFoundError, ConnectionError) as gone:
+                error = gone
+            except (OSError, ValueError) as silent:
+                raise self._silent(silent) from silent
+            self.lose()  # there is another by now, or will be
+        raise PoolError(f"{self._name}: the broker could not be told to {want}: {error}")
 
     def leave(self) -> None:
         """Have the broker close the pool, if nobody else has a part in it."""
@@ -96,16 +104,16 @@ class Lodging:
             with suppress(OSError, ValueError):  # there is no broker any more
                 self._command("close", former)
 
-    def _command(self, want: str, home: Home) -> None:
+    def _command(self, want: str, home: Home) -> bool:
         request = {"version": __version__, "want": want, "pool": home.pool}
-        control.ask(places.find(self._options.broker_dir), request, PATIENCE)
+        answer = control.ask(places.find(self._options.broker_dir), request, PATIENCE)
+        return bool(answer.get("ok"))
 
-    def _find(self, patience: float, keeping: ExitStack) -> Home:
+    def _find(self, deadline: float, keeping: ExitStack) -> Home:
         """Ask the broker for the pool, to be kept so long; starts the broker if there is none."""
-        deadline = monotonic() + patience
         while True:
             try:
-                return self._ask(deadline - monotonic(), keeping)
+                return self._ask(deadline, keeping)
             except (OSError, ValueError) as error:
                 # One that has ended meanwhile will be followed by another.
                 if not isinstance(error, ConnectionError) or monotonic() > deadline:
@@ -114,19 +122,25 @@ class Lodging:
     def _silent(self, error: Exception) -> PoolError:
         return PoolError(f"{self._name}: the broker does not answer: {error}")
 
-    def _ask(self, patience: float, keeping: ExitStack) -> Home:
+    def _ask(self, deadline: float, keeping: ExitStack) -> Home:
         driver, options = self._driver, self._options
+        place = places.find(options.broker_dir)
+        connection = start.reach(place, deadline)
+        if connection is None:
+            deadline = max(deadline, monotonic() + START)
+            connection = start.connect(place, options.broker_linger, deadline - monotonic())
+            deadline = max(deadline, monotonic() + START)
+        keeping.callback(_hang_up, connection)
+        patience = max(0.0, deadline - monotonic())
         request = {
             "version": __version__,
             "want": "pool",
             "kind": driver.kind,
             "login": self._login,
             "options": {name: getattr(options, name) for name in OPTIONS},
+            "timeout": patience,  # then it says why
         }
-        place = places.find(options.broker_dir)
-        connection = start.connect(place, options.broker_linger, patience)
-        keeping.callback(connection.close)
-        answer, descriptors = control.ask_with_descriptors(connection, request, patience)
+        answer, descriptors = control.ask_with_descriptors(connection, request, patience + GRACE)
         try:
             if not answer.get("ok"):
                 raise error_of(driver, answer["error"]["class"], answer["error"]["args"])
@@ -134,3 +148,10 @@ class Lodging:
         finally:
             for each in descriptors:
                 os.close(each)
+
+
+def _hang_up(connection: socket.socket) -> None:
+    """Close a connection, whoever has a copy of it: a child that another thread has forked."""
+    with suppress(OSError):  # the other end has
+        connection.shutdown(socket.SHUT_RDWR)
+    connection.close()

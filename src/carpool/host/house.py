@@ -69,8 +69,8 @@ class House:
         self._broker.somebody_left()
 
     def is_needed(self) -> bool:
-        """Tell whether somebody is connected, or about to be."""
-        return bool(self.links or self.guests or self.asking)
+        """Tell whether somebody is connected, or about to be, or whoever comes is to be paused."""
+        return bool(self.links or self.guests or self.asking or self.lender.paused)
 
     def is_forsaken(self, seconds: float) -> bool:
         """Tell whether nobody has been connected for so long."""

@@ -105,7 +105,7 @@ class Lender:
 
     def _is_scarce(self) -> bool:
         """Tell whether who waits does so for others, not for a connect alone."""
-        return self.paused or self.supply.pool.snapshot().size >= self.options.max_size
+        return self.paused or len(self._queue) > self.supply.seeking
 
     def forget(self, borrower: Borrower) -> None:
         """Take note that a borrower has gone, wherever it was."""
@@ -147,11 +147,11 @@ class Lender:
             self._words[table.WAITING] = len(self._queue)
         for slot in [each for each in self._here if not each.barred]:
             self._give_to_pool(slot)
+        if self._queue or self._limbo:
+            self._tick_later()
         if self._queue and not self.paused:
             wanting = sum(not self._is_capped(each.borrower) for each in self._queue)
             self.supply.seek(wanting, self._longest_wait())
-        if self._queue or self._limbo:
-            self._tick_later()
 
     def _serve(self) -> None:
         in_vain = set()  # processes for which there is nothing now: as with many of their threads
@@ -161,9 +161,7 @@ class Lender:
             slot = self._find(waiting.borrower)
             if slot is not None:
                 self._queue.remove(waiting)
-                if not self._lend(slot, waiting.borrower):
-                    self.forget(waiting.borrower)
-                    return  # which has matched anew
+                self._lend(slot, waiting.borrower)  # or it stays here, for the next one
             elif not self.options.max_per_process:
                 return  # nor is there one for those who came later
             else:
@@ -192,8 +190,8 @@ class Lender:
         room = not capped and waited < decide.OPENING and self.supply.room(waited) > 0
         found = []
         for owner, slot in self._lent.items():
-            if slot.get(table.USE) == table.USED or slot.barred:
-                continue
+            if slot.get(table.USE) != table.IDLE or slot.barred:
+                continue  # what is on its way will be used: its new owner waits for a processor
             if capped and owner.pid != borrower.pid:
                 continue
             granted, released = now - slot.get(table.GRANTED), now - slot.get(table.RELEASED)
@@ -211,21 +209,20 @@ class Lender:
         most = self.options.max_per_process if borrower.pid else 0
         return bool(most) and self._lent_to[borrower.pid] >= most
 
-    def _lend(self, slot: Slot, borrower: Borrower) -> bool:
+    def _lend(self, slot: Slot, borrower: Borrower) -> None:
         self._lease += 1
         try:
             slot.lend(self._lease)
         except OSError as error:
             borrower.refuse(PoolError(f"the broker cannot lend a connection: {error}"))
-            return True
+            return
         if borrower.lend(slot, self._lease):
             slot.borrower = borrower
             self._lent[borrower] = slot
             self._lent_to[borrower.pid] += 1
             self._here.discard(slot)
-            return True
-        slot.not_sent()
-        return False
+        else:
+            slot.not_sent()
 
     # --------------------------------------------------------------- taking back
 
@@ -328,12 +325,17 @@ class Lender:
         self._slots.append(slot)
         return slot
 
-    def once_known(self, function: Callable[[BaseException | None], object]) -> None:
-        """Call a function when a login has told what the server is like, or has failed."""
+    def once_known(
+        self, function: Callable[[BaseException | None], object], timeout: float
+    ) -> None:
+        """Call a function when a login has told what the server is like, or has failed.
+
+        Or, with `PoolTimeout`, after so many seconds.
+        """
         if self.supply.facts is not None:
             function(None)
             return
-        self._queue.append(Curious(function).waiting(self.options.timeout))
+        self._queue.append(Curious(function).waiting(timeout))
         self.match()
 
     def _longest_wait(self) -> float:
@@ -367,6 +369,7 @@ class Lender:
     def _sweep(self) -> None:
         if self._ended:
             return
+        self._loop.later(SWEEP, self._sweep)  # first, as the rest may fail
         now = table.clock()
         longest = min(decide.LONGEST_LEASE, self.options.max_lifetime / 10)
         for slot in list(self._lent.values()):
@@ -380,7 +383,6 @@ class Lender:
             if slot.get(table.USE) == table.USED or not self._steal(slot):
                 slot.put(table.WANTED, 1)
         self.match()
-        self._loop.later(SWEEP, self._sweep)
 
     def _recall(self) -> None:
         """Take back what is idle now; the rest when it is given back."""

@@ -107,7 +107,7 @@ class HostPool(Borrowing[C]):
             if each.connection is wanted:
                 with suppress(ValueError, IndexError):  # somebody else was faster
                     self._idle.remove(each)
-                    self._idle.append(shell)
+                    self._shelve(shell)
                     return each
         return shell
 
@@ -222,9 +222,7 @@ class HostPool(Borrowing[C]):
             self._end(shell)
         else:
             shell.give_back()
-            self._idle.append(shell)
-            if shell.orphaned:  # see `release`
-                self._lost(shell)
+            self._shelve(shell)
 
     def reclaim(self, connection: C) -> None:
         """Give back the connection of a thread or object that died. For finalizers: reentrant."""
@@ -330,7 +328,7 @@ class HostPool(Borrowing[C]):
                 if shell.take():
                     self._cleaner.tend(shell, self._cleaner.ping)
                 else:
-                    self._idle.append(shell)
+                    self._shelve(shell)
 
     def wait(self, timeout: float = 30.0) -> None:
         """Wait until a connection can be had. Raises `PoolTimeout`."""

@@ -170,42 +170,38 @@ class Shell(Generic[C]):
         """
         if self._held:
             self.give_up(frames.BACK)
+        received = array.array("i")  # descriptors that belong to nobody yet, whatever is raised
+        try:
+            self._heed(self._ask(timeout, received), received)
+        finally:
+            _close(received)
+
+    def _ask(self, timeout: float, received: array.array[int]) -> bytes:
         try:
             self.channel.settimeout(timeout + GRACE)
             self.channel.sendall(frames.request(frames.LEASE, int(timeout * 1000)))
-            frame, descriptors = self._receive()
+            return self._receive(received)
+        except errors.PoolError:  # what was lent could not be received: nobody has it now
+            self.say(frames.BACK)
+            raise
         except TimeoutError:
             raise NoAnswer("the broker does not answer") from None
         except OSError as error:
             raise ChannelLost(str(error)) from None
-        kind, number, server_id, lease = frames.answer(frame)
-        if kind == frames.ERROR:
-            raise self._error(self._read(number))
-        if lease >> table.COUNTS != self._words[table.BROKER]:
-            for each in descriptors:
-                os.close(each)
-            raise ChannelLost("another broker has taken the place of the one that was asked")
-        self._install(number, server_id, lease, descriptors)
 
-    def _receive(self) -> tuple[bytes, array.array[int]]:
-        descriptors = array.array("i")
-        try:
-            frame, received, flags, _ = socket.recv_fds(
-                self.channel, frames.ANSWER_SIZE, frames.DESCRIPTORS, _CLOEXEC
+    def _receive(self, received: array.array[int]) -> bytes:
+        frame, descriptors, flags, _ = socket.recv_fds(
+            self.channel, frames.ANSWER_SIZE, frames.DESCRIPTORS, _CLOEXEC
+        )
+        received.extend(descriptors)
+        if not frame:
+            raise ChannelLost("the broker has closed the channel")
+        if flags & socket.MSG_CTRUNC:
+            _close(received)  # its lock above all, before the broker is told
+            raise errors.PoolError(
+                "a connection was lost: this process has as many open files as it may have"
             )
-            descriptors.extend(received)
-            if not frame:
-                raise ChannelLost("the broker has closed the channel")  # noqa: TRY301 - one way out
-            if flags & socket.MSG_CTRUNC:
-                raise errors.PoolError(  # noqa: TRY301 - one way out
-                    "a connection was lost: this process has as many open files as it may have"
-                )
-            frame += self._read(frames.ANSWER_SIZE - len(frame))
-        except BaseException:
-            for each in descriptors:
-                os.close(each)
-            raise
-        return frame, descriptors
+        return frame + self._read(frames.ANSWER_SIZE - len(frame))
 
     def _read(self, size: int) -> bytes:
         data = b""
@@ -220,21 +216,28 @@ class Shell(Generic[C]):
         told = json.loads(text)
         return error_of(self._driver, told["class"], told["args"])
 
-    def _install(
-        self, slot: int, server_id: int, lease: int, descriptors: array.array[int]
-    ) -> None:
+    def _heed(self, frame: bytes, received: array.array[int]) -> None:
+        kind, number, server_id, lease = frames.answer(frame)
+        if kind == frames.ERROR:
+            raise self._error(self._read(number))
+        if lease >> table.COUNTS != self._words[table.BROKER]:
+            raise ChannelLost("another broker has taken the place of the one that was asked")
+        self._install(number, server_id, lease, received)
+
+    def _install(self, slot: int, server_id: int, lease: int, received: array.array[int]) -> None:
         if not _CLOEXEC:
-            for each in descriptors:
+            for each in received:
                 os.set_inheritable(each, False)
-        os.dup2(descriptors[0], self.descriptor, inheritable=False)
-        os.close(descriptors[0])
-        self._inode = os.fstat(self.descriptor).st_ino
-        self._let_go()  # of what belonged to the one that lay there
-        _, self._lock, self._tether = descriptors
-        self._lease, self.slot, self._held = lease, slot, True
-        self.uses += 1
+        inode, line = os.fstat(received[0]).st_ino, table.line(slot)
         self._taken = table.clock()
-        self._line = line = table.line(slot)
+        # What belonged to the one that lies there is closed after it has been replaced. Nothing is
+        # called before all of this is done: only there can a signal's handler raise something.
+        received[1], self._lock = self._lock, received[1]
+        received[2], self._tether = self._tether, received[2]
+        self._lease, self.slot, self._line, self._held = lease, slot, line, True
+        self._replace(received[0], inode)
+        _close(received)
+        self.uses += 1
         self._words[line + table.USE] = table.USED
         self._words[line + table.LEASES] += 1
         connection: Any = self.connection
@@ -243,6 +246,14 @@ class Shell(Generic[C]):
         self._server_id = server_id
         if not self.has_traces():
             connection.session.set_up_by = self._set_up.get(server_id)
+
+    def _replace(self, server: int, inode: int) -> None:
+        try:
+            os.dup2(server, self.descriptor, inheritable=False)
+            self._inode = inode
+        except BaseException:  # a signal's, perhaps, when it was done: nobody else would know
+            sockets.abandon(self.descriptor)
+            raise
 
     def has_traces(self) -> bool:
         """Tell whether somebody has set the session up for himself, as others must not meet it."""
@@ -336,12 +347,13 @@ class Shell(Generic[C]):
             return False
 
     def _let_go(self) -> None:
-        """Close what came with the socket, after that."""
-        for each in (self._lock, self._tether):
-            if each >= 0:
-                os.close(each)
-        self._lock = self._tether = -1
-        self._held = False
+        """Close what came with the socket, after that; each is forgotten first, as in `_close`."""
+        lock, self._lock, self._held = self._lock, -1, False
+        if lock >= 0:
+            os.close(lock)
+        tether, self._tether = self._tether, -1
+        if tether >= 0:
+            os.close(tether)
 
     def hang_up(self) -> None:
         """Have a `request` in another thread end with `ChannelLost`."""
@@ -404,6 +416,18 @@ class Shell(Generic[C]):
         self._let_go()
         self._lease = NONE
         self.channel.close()
+
+
+def _close(descriptors: array.array[int]) -> None:
+    """Close those that there are, in their order, and forget them; -1 stands for none.
+
+    Each is forgotten first: were it closed twice, its number could be another file's by then.
+    """
+    while descriptors:
+        each = descriptors[0]
+        del descriptors[0]
+        if each >= 0:
+            os.close(each)
 
 
 def error_of(driver: Handoff[Any], name: str, args: list[Any]) -> Exception:

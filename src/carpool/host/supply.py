@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 ASK_FOR = 5.0  # seconds for which the pool is asked for a connection, before it is asked again
 NO_ROOM = 1.0  # seconds for which a pool that could not do what its size allows is left alone
+ASKERS = 28  # threads at most that ask the pool at a time
 AGAIN = 0.02  # seconds between two looks at what an earlier broker has left
 
 
@@ -72,7 +73,7 @@ class Supply:
         self._loop = loop
         self._executor = executor
         self._out = 0  # connections that the customer has
-        self._seeking = 0  # threads that are asking the pool
+        self.seeking = 0  # threads that are asking the pool, for as many who wait
         self._no_room_until = 0.0
         self._ended = False
         self._foreign = generation.foreign()  # connections that an earlier broker has left
@@ -101,16 +102,16 @@ class Supply:
         sizes = self._pool_options()
         self.pool.resize(sizes.min_size, sizes.max_size)
         most = self._options.max_size - self._foreign
-        self.customer.resized(max(0, self._out + self._seeking - most))
+        self.customer.resized(max(0, self._out + self.seeking - most))
 
     def _watch_foreign(self) -> None:
         if not self._foreign or self._ended:
             return
+        self._loop.later(AGAIN, self._watch_foreign)  # first, as the rest may fail
         foreign = self._generation.foreign()
         if foreign != self._foreign:
             self._foreign = foreign
             self._resize()
-        self._loop.later(AGAIN, self._watch_foreign)
 
     @property
     def last_error(self) -> BaseException | None:
@@ -125,7 +126,7 @@ class Supply:
             max_size=self._options.max_size,
             reserve=self._options.reserve,
             lent=self._out,
-            seeking=self._seeking,
+            seeking=self.seeking,
             foreign=self._foreign,
             longest_wait=longest_wait,
             reserve_timeout=self._options.reserve_timeout,
@@ -135,8 +136,9 @@ class Supply:
 
     def seek(self, wanted: int, longest_wait: float) -> None:
         """Have so many connections come, those included that are on their way."""
-        for _ in range(min(wanted - self._seeking, self.room(longest_wait))):
-            self._seeking += 1
+        most = min(wanted, ASKERS) - self.seeking
+        for _ in range(min(most, self.room(longest_wait))):
+            self.seeking += 1
             self._executor.submit(self._ask)
 
     def _ask(self) -> None:
@@ -154,7 +156,7 @@ class Supply:
             self._loop.post(lambda: self._arrived(connection, facts, began))
 
     def _arrived(self, connection: Any, facts: Any, began: float) -> None:
-        self._seeking -= 1
+        self.seeking -= 1
         if self._ended:
             self.pool.release(connection)
             return
@@ -172,7 +174,7 @@ class Supply:
             self._tell(error, began)
 
     def _failed(self, error: BaseException, began: float) -> None:
-        self._seeking -= 1
+        self.seeking -= 1
         if isinstance(error, PoolTimeout):
             self._no_room_until = monotonic() + NO_ROOM
         else:

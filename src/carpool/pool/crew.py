@@ -35,6 +35,7 @@ class Crew:
         self._sweep = weakref.WeakMethod(sweep)
         self._tasks: SimpleQueue[Task] = SimpleQueue()
         self._lock = threading.RLock()  # guards those below; reentrant for finalizers
+        self._done = threading.Condition(self._lock)  # a task more
         self._threads: set[threading.Thread] = set()
         self._keeper: threading.Thread | None = None
         self._load = 0  # submitted tasks that are not done, and sweeps under way
@@ -66,6 +67,7 @@ class Crew:
         finally:
             with self._lock:
                 self._load -= 1
+                self._done.notify_all()
 
     def _staff(self) -> bool:
         """Start a thread if work waits and none is free for it; tells whether there is one."""
@@ -99,6 +101,12 @@ class Crew:
             submitted = self._load
         for _ in range(submitted):
             self._staff()
+
+    def work_off(self, timeout: float) -> bool:
+        """Wait up to `timeout` seconds for what has been submitted; tells whether all is done."""
+        with self._lock:
+            own = threading.current_thread() in self._threads  # whose task waits here
+            return self._done.wait_for(lambda: self._load <= own, timeout)
 
     def finish(self, timeout: float) -> None:
         """End the threads and do here what they have left undone. Later tasks start new ones."""

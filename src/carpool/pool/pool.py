@@ -348,7 +348,10 @@ class Pool(Lessor[C]):
         """
         self._retire(self._ledger.close())
         if timeout:
-            self._crew.finish(timeout)
+            deadline = monotonic() + timeout
+            if not self._crew.work_off(timeout):  # a server that hangs is waited for no longer
+                self._opener.patience = HURRY
+            self._crew.finish(max(HURRY, deadline - monotonic()))
         if self._leased:  # somebody has to be there for those whose borrowers die
             self._crew.submit(self._sweep)
 

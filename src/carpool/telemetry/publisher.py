@@ -114,10 +114,21 @@ class Publisher:
         self.hand_on()
         with self._writing:
             present, ended = self._take_stock()
+            for directory in (gone := self._gone(present)):
+                self._boards.pop(directory).abandon()
             for directory in {*self._boards, *present}:
                 self._board(directory).write(self._process(present.get(directory, [])))
             for directory, figures in ended.items():  # now that no board shows them any more
-                depart(directory, figures)
+                if directory not in gone:
+                    depart(directory, figures)
+
+    def _gone(self, present: ByDirectory) -> set[str | None]:
+        """Return the directories that somebody has removed, and that no pool is in any more."""
+        return {
+            directory
+            for directory, board in self._boards.items()
+            if directory not in present and not board.is_there()
+        }
 
     def _take_stock(self) -> tuple[ByDirectory, ByDirectory]:
         """Return the figures of pools, and those of pools that are no more, by their directory."""
