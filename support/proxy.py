@@ -137,14 +137,20 @@ class _Link:
         self.dropped = threading.Event()
         self._pumps_left = iter((1, 0))  # each pump that ends takes one
         self._proxy, self._client, self._server = proxy, client, server
+        self._receiving = threading.Lock(), threading.Lock()  # each held by a pump in recv()
 
     def start(self) -> None:
-        for pair in ((self._client, self._server), (self._server, self._client)):
-            threading.Thread(target=self._pump, args=pair, daemon=True).start()
+        ways = (self._client, self._server), (self._server, self._client)
+        for pair, receiving in zip(ways, self._receiving, strict=True):
+            threading.Thread(target=self._pump, args=[*pair, receiving], daemon=True).start()
 
-    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+    def _pump(self, source: socket.socket, sink: socket.socket, receiving: threading.Lock) -> None:
+        def receive() -> bytes:
+            with receiving:
+                return source.recv(CHUNK)
+
         try:
-            while data := source.recv(CHUNK):
+            while data := receive():
                 self._proxy.wait_for_flow(self)
                 sink.sendall(data)
             self._proxy.wait_for_flow(self)  # the end of a stream is news too
@@ -161,6 +167,9 @@ class _Link:
             self._proxy.forget(self)
             _drop(self._client, reset=reset)
             _drop(self._server, reset=reset)
+            for receiving in self._receiving:  # until it has left recv(), nothing is said to a peer
+                with receiving:
+                    pass
 
 
 def _drop(sock: socket.socket, *, reset: bool) -> None:

@@ -254,17 +254,18 @@ class Server:
 
     def pause(self) -> None:
         """Freeze the server: connections stay open, nothing is answered."""
-        processes = list(self.processes())
-        for process in processes:
-            process.suspend()
         still = {psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE}
-        while any(process.status() not in still for process in processes):
-            time.sleep(0.001)  # the signal does not wait for the threads to heed it
+        for process in self.processes():  # the parent stands still before its children are listed
+            with contextlib.suppress(psutil.NoSuchProcess):  # a child that has ended meanwhile
+                process.suspend()
+                while process.status() not in still:
+                    time.sleep(0.001)  # the signal does not wait for the threads to heed it
 
     def resume(self) -> None:
         """Let a paused server go on."""
         for process in self.processes():
-            process.resume()
+            with contextlib.suppress(psutil.NoSuchProcess):  # a child that has ended meanwhile
+                process.resume()
 
     def __enter__(self) -> Self:
         return self

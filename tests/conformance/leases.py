@@ -1,5 +1,9 @@
 """Whether Django holds a connection: another thread may have it, or not."""
 
+from contextlib import contextmanager
+from dataclasses import replace
+from unittest import mock
+
 from django.db import connections
 
 import carpool
@@ -8,9 +12,9 @@ from tests.conformance.asking import in_thread, value
 AT_ONCE = 0.01  # seconds; enough for one that is idle
 
 
-def connect(use, subject, aliases=("default",), timeout=10, **more):
+def connect(use, subject, aliases=("default",), **more):
     """Return Django's connection to a database with a pool of one, which is open."""
-    pool = {"min_size": 1, "max_size": 1, "timeout": timeout}
+    pool = {"min_size": 1, "max_size": 1}
     connection = use(subject, pool, aliases, **more)
     connection.pool.wait()
     return connection
@@ -37,6 +41,13 @@ def _use_it():
         return value(connections["default"], "SELECT 1") == 1
     finally:
         connections["default"].close()
+
+
+@contextmanager
+def impatient(pool):
+    """Let who asks for a connection through Django, in vain, wait for 0.05 s only."""
+    with mock.patch.object(pool, "options", replace(pool.options, timeout=0.05)):
+        yield
 
 
 def committed(subject):

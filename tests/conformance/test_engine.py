@@ -10,6 +10,7 @@ from django.db.backends.signals import connection_created
 
 import carpool
 from tests.conformance.asking import in_thread, run, shown, value
+from tests.conformance.leases import connect, impatient
 from tests.conformance.site import Note, get
 
 WITH_TRANSACTIONS = ("session", "transaction")
@@ -152,11 +153,11 @@ def test_nothing_is_left_to_the_next_user(use, django_subject):
 
 
 def test_how_long_a_query_holds_its_connection(use, django_subject, mode):
-    default = use(django_subject, {"min_size": 1, "max_size": 1, "timeout": 0.05})
-    default.pool.wait()
+    default = connect(use, django_subject)
     value(default, "SELECT 1")
     if mode == "session":
-        assert "within 0.05 s" in outcome_in_thread()
+        with impatient(default.pool):
+            assert "within 0.05 s" in outcome_in_thread()
     else:
         assert outcome_in_thread() == 1
     default.close()
@@ -164,11 +165,11 @@ def test_how_long_a_query_holds_its_connection(use, django_subject, mode):
 
 
 def test_exhaustion_is_an_operational_error(use, django_subject):
-    default = use(django_subject, {"min_size": 1, "max_size": 1, "timeout": 0.05})
-    default.pool.wait()
+    default = connect(use, django_subject)
     with carpool.session():  # which holds one in every mode
         value(default, "SELECT 1")
-        assert "within 0.05 s" in outcome_in_thread()
+        with impatient(default.pool):
+            assert "within 0.05 s" in outcome_in_thread()
 
 
 @pytest.mark.modes("session", reason="without a pool there is no mode")

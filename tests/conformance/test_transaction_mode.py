@@ -12,7 +12,7 @@ from django.db.backends.signals import connection_created
 
 import carpool
 from tests.conformance.asking import run, value
-from tests.conformance.leases import committed, connect, is_free
+from tests.conformance.leases import committed, connect, impatient, is_free
 from tests.conformance.site import Note, get, keep, numbers
 
 pytestmark = pytest.mark.modes(
@@ -318,12 +318,13 @@ def test_execute_wrappers(connection):
 
 
 def test_a_thread_that_waits_for_itself_is_told(use, django_subject):
-    connection = connect(use, django_subject, aliases=("default", "mirror"), timeout=0.05)
+    connection = connect(use, django_subject, aliases=("default", "mirror"))
     mirror = connections["mirror"]
     assert mirror.pool is connection.pool
     with transaction.atomic():
         keep(1)
-        with pytest.raises(carpool.PoolTimeout, match=r"'default' \(in atomic\).*'mirror'"):
+        told = pytest.raises(carpool.PoolTimeout, match=r"'default' \(in atomic\).*'mirror'")
+        with impatient(connection.pool), told:
             value(mirror, "SELECT 1")
         keep(2)
     assert committed(django_subject) == 2

@@ -8,7 +8,7 @@ from django.db import DatabaseError, OperationalError, transaction
 
 import carpool
 from tests.conformance.asking import run
-from tests.conformance.leases import committed, connect, is_free
+from tests.conformance.leases import committed, connect, impatient, is_free
 from tests.conformance.site import Note, get, keep, numbers
 
 pytestmark = pytest.mark.modes(
@@ -189,14 +189,14 @@ def test_the_server_ends_the_session_within_atomic(use, django_server_subject):
 
 
 def test_atomic_whose_first_statement_gets_no_connection(use, django_subject):
-    connection = connect(use, django_subject, timeout=0.05)
+    connection = connect(use, django_subject)
     pool = connection.pool
     others = pool.acquire()
-    with pytest.raises(carpool.PoolTimeout), transaction.atomic():
+    with impatient(pool), pytest.raises(carpool.PoolTimeout), transaction.atomic():
         keep(1)
     assert transaction.get_autocommit()
     with transaction.atomic():
-        with pytest.raises(carpool.PoolTimeout):
+        with impatient(pool), pytest.raises(carpool.PoolTimeout):
             run(connection, "INSERT INTO note VALUES (2)")
         pool.release(others)
         del others

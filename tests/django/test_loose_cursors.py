@@ -3,13 +3,14 @@
 from unittest import mock
 
 import pytest
-from django.db import ProgrammingError, connections
+from django.db import ProgrammingError
 from django.db import connection as default
 from django.db.backends.utils import CursorDebugWrapper, CursorWrapper
 from django.test.utils import CaptureQueriesContext
 
 import carpool
 from carpool.wrapper.trail import Trail
+from tests.conformance.leases import impatient, is_free
 from tests.probing import run, value
 
 try:
@@ -17,25 +18,12 @@ try:
 except ImportError:  # psycopg 2
     TextLoader = None
 
-MODE = {"mode": "transaction", "max_size": 1, "timeout": 0.05}
+MODE = {"mode": "transaction", "max_size": 1}
 
 
 @pytest.fixture
 def connection(use):
     return use(MODE)
-
-
-@pytest.fixture
-def is_free(in_thread):
-    """Tell whether another thread can have the only connection."""
-
-    def ask():
-        try:
-            return value(default, "SELECT 1") == 1
-        except carpool.PoolTimeout:
-            return False
-
-    return lambda: in_thread(ask)
 
 
 def test_they_are_django_s(connection):
@@ -48,7 +36,7 @@ def test_they_are_django_s(connection):
     assert [each["sql"] for each in captured] == ["SELECT 7"]
 
 
-def test_one_that_nobody_has_used_goes_with_the_next_statement(connection, is_free):
+def test_one_that_nobody_has_used_goes_with_the_next_statement(connection):
     cursor = connection.cursor()
     assert value(connection, "SELECT 1") == 1
     assert is_free()
@@ -72,7 +60,7 @@ def test_one_from_before_the_close_of_the_connection_is_refused(connection):
 
 
 @pytest.mark.psycopg3  # the rows are with the client
-def test_what_is_known_of_the_rows_outlasts_the_connection(connection, is_free, in_thread):
+def test_what_is_known_of_the_rows_outlasts_the_connection(connection, in_thread):
     cursor = connection.cursor()
     cursor.execute("SELECT 7 AS seven UNION SELECT 8")
     assert is_free()
@@ -83,7 +71,7 @@ def test_what_is_known_of_the_rows_outlasts_the_connection(connection, is_free, 
 
 
 @pytest.mark.psycopg3  # the rows are with the client
-def test_its_connection_is_never_somebody_elses(connection, is_free):
+def test_its_connection_is_never_somebody_elses(connection):
     cursor = connection.cursor()
     cursor.execute("SELECT 1")
     assert is_free()
@@ -113,7 +101,7 @@ def test_callproc(connection):
 
 
 @pytest.mark.psycopg3
-def test_copy_keeps_the_connection_until_the_cursor_is_closed(connection, is_free):
+def test_copy_keeps_the_connection_until_the_cursor_is_closed(connection):
     run(connection, "CREATE TABLE item (n integer)")
     connection.close()
     with connection.cursor() as cursor:
@@ -139,7 +127,7 @@ def test_copy_with_queries_logged(connection):
 
 
 @pytest.mark.psycopg3
-def test_stream_keeps_the_connection_until_the_cursor_is_closed(connection, is_free):
+def test_stream_keeps_the_connection_until_the_cursor_is_closed(connection):
     with connection.cursor() as cursor:
         rows = cursor.stream("SELECT generate_series(1, 1000)")
         assert next(rows) == (1,)
@@ -148,7 +136,7 @@ def test_stream_keeps_the_connection_until_the_cursor_is_closed(connection, is_f
     assert is_free()
 
 
-def test_one_that_fails_gives_the_connection_back(connection, is_free):
+def test_one_that_fails_gives_the_connection_back(connection):
     cursor = connection.cursor()
     for _ in range(3):
         with pytest.raises(ProgrammingError, match="nowhere"):
@@ -156,18 +144,17 @@ def test_one_that_fails_gives_the_connection_back(connection, is_free):
         assert is_free()
 
 
-def test_the_pools_refusal_is_an_operational_error(connection, use, in_thread):
-    held = connections["default"].pool.acquire()
+def test_the_pools_refusal_is_an_operational_error(connection):
+    held = connection.pool.acquire()
     try:
-        cursor = connection.cursor
-        with pytest.raises(carpool.PoolTimeout):
-            cursor()
+        with impatient(connection.pool), pytest.raises(carpool.PoolTimeout):
+            connection.cursor()
     finally:
         connection.pool.release(held)
     assert value(connection, "SELECT 1") == 1
 
 
-def test_a_wrapper_shared_between_threads_keeps_its_connection(connection, is_free):
+def test_a_wrapper_shared_between_threads_keeps_its_connection(connection):
     connection.inc_thread_sharing()
     try:
         value(connection, "SELECT 1")
@@ -179,7 +166,7 @@ def test_a_wrapper_shared_between_threads_keeps_its_connection(connection, is_fr
 
 
 @pytest.mark.psycopg3
-def test_what_is_registered_on_it_stays_until_it_is_closed(connection, is_free):
+def test_what_is_registered_on_it_stays_until_it_is_closed(connection):
     with connection.cursor() as cursor:
         cursor.adapters.register_loader("int4", TextLoader)
         for _ in range(2):
@@ -189,7 +176,7 @@ def test_what_is_registered_on_it_stays_until_it_is_closed(connection, is_free):
     assert is_free()
 
 
-def test_an_execute_wrapper_that_closes_the_connection(connection, is_free):
+def test_an_execute_wrapper_that_closes_the_connection(connection):
     def wrapper(execute, *args):
         answer = execute(*args)
         connection.close()
@@ -200,7 +187,7 @@ def test_an_execute_wrapper_that_closes_the_connection(connection, is_free):
     assert is_free()
 
 
-def test_one_that_is_collected_while_another_gives_the_connection_back(connection, is_free):
+def test_one_that_is_collected_while_another_gives_the_connection_back(connection):
     """A finalizer may come in the middle of anything."""
     leave = connection.trail.__class__.leave
     nested = []
@@ -217,7 +204,7 @@ def test_one_that_is_collected_while_another_gives_the_connection_back(connectio
     assert is_free()
 
 
-def test_one_that_is_dropped_unused(connection, is_free):
+def test_one_that_is_dropped_unused(connection):
     """Such as the usual check of whether the database is there."""
     connection.cursor()
     assert is_free()
@@ -231,7 +218,7 @@ def test_one_that_another_thread_closes_leaves_the_connection_to_its_owner(conne
     assert connection.pool.snapshot().leased == 0
 
 
-def test_who_looks_at_the_connection_does_not_pin_it(connection, is_free):
+def test_who_looks_at_the_connection_does_not_pin_it(connection):
     """As monitoring does before each statement."""
     with connection.cursor() as cursor:
         for _ in range(3):
@@ -253,7 +240,7 @@ def test_rows_can_be_scrolled_through_again(connection):
         assert len(cursor.fetchall()) == 3
 
 
-def test_wrappers_of_others_are_used(connection, is_free):
+def test_wrappers_of_others_are_used(connection):
     class Theirs(CursorWrapper):
         """As a toolbar's."""
 
@@ -267,7 +254,7 @@ def test_wrappers_of_others_are_used(connection, is_free):
         assert cursor.fetchall() == [(2,)]
 
 
-def test_what_is_no_wrapper_of_django_s_keeps_the_connection(connection, is_free):
+def test_what_is_no_wrapper_of_django_s_keeps_the_connection(connection):
     connection.make_cursor = lambda cursor: cursor
     assert value(connection, "SELECT 1") == 1
     assert connection.pinned == "unknown kind of cursor"

@@ -8,9 +8,10 @@ from django.db import connections, transaction
 from django.db.backends.signals import connection_created
 
 import carpool
+from tests.conformance.leases import impatient, is_free
 from tests.probing import run, value
 
-MODE = {"mode": "transaction", "max_size": 1, "timeout": 1}
+MODE = {"mode": "transaction", "max_size": 1}
 
 
 @pytest.fixture
@@ -88,35 +89,24 @@ def sessions_of(connection, times=2):
     return {value(connection, "SELECT pg_backend_pid()") for _ in range(times)}
 
 
-def busy(in_thread):
-    """Tell whether the pool has nothing for another thread."""
-    try:
-        in_thread(lambda: value(default, "SELECT 1"))
-    except carpool.PoolTimeout:
-        return True
-    return False
-
-
-def test_session_keeps_the_connection_for_a_block(use, in_thread):
-    connection = use({**MODE, "timeout": 0.05})
+def test_session_keeps_the_connection_for_a_block(connection):
     value(connection, "SELECT 1")
     with carpool.session():
         value(connection, "SELECT 1")
         assert connection.pinned == "carpool.session()"
-        assert busy(in_thread)
+        assert not is_free()
         with carpool.session("default"):
             value(connection, "SELECT 1")
-        assert busy(in_thread)
+        assert not is_free()
     assert connection.pinned is None
-    assert not busy(in_thread)
+    assert is_free()
     assert connection.pool.get_stats()["pinned_carpool.session()"] == 2
 
 
-def test_session_takes_none_before_the_first_statement(use, in_thread):
-    connection = use({**MODE, "timeout": 0.05})
+def test_session_takes_none_before_the_first_statement(connection):
     value(connection, "SELECT 1")
     with carpool.session():
-        assert not busy(in_thread)
+        assert is_free()
 
 
 def test_session_as_a_decorator(connection, in_thread):
@@ -161,14 +151,14 @@ def test_session_changes_nothing_elsewhere(use, pool):
 def test_a_thread_that_holds_what_it_waits_for_is_told(django_databases, database):
     """Two aliases with equal parameters share a pool."""
     entry = database.django(ENGINE="carpool.postgresql")
-    pool = {"pool": {**MODE, "timeout": 0.1, "mode": "transaction"}}
-    both = {name: {**entry, "OPTIONS": pool} for name in ("default", "other")}
+    both = {name: {**entry, "OPTIONS": {"pool": MODE}} for name in ("default", "other")}
     django_databases(**both)
     try:
         value(connections["default"], "SELECT 1")
         with transaction.atomic():
             value(connections["default"], "SELECT 1")
-            with pytest.raises(carpool.PoolTimeout) as caught:
+            pool = connections["default"].pool
+            with impatient(pool), pytest.raises(carpool.PoolTimeout) as caught:
                 value(connections["other"], "SELECT 1")
         text = str(caught.value)
         assert "This thread holds 1 of them itself, by the alias 'default' (in atomic)" in text
@@ -180,7 +170,7 @@ def test_a_thread_that_holds_what_it_waits_for_is_told(django_databases, databas
 
 
 def test_one_session_object_for_nested_blocks_and_threads(use, in_thread):
-    connection = use({**MODE, "timeout": 0.05, "max_size": 2})
+    connection = use({**MODE, "max_size": 2})
     hold = carpool.session()
     with hold:
         value(connection, "SELECT 1")

@@ -20,15 +20,19 @@ class Hard(BaseException):
 
 
 @pytest.fixture
-def listen():
-    """Call it to have a function called with the event's name, the pool and the facts."""
+def listen(driver):
+    """Call it to have a function called with the event's name, the pool and the facts.
+
+    It hears of the test's own pools alone: others may be closing what idles there.
+    """
     added = []
 
     def listen(function, *events):
         for event in events or EVENTS:
 
             def listener(pool, event=event, **facts):
-                function(event, pool, **facts)
+                if pool.driver is driver:
+                    function(event, pool, **facts)
 
             getattr(hooks, event).add(listener)
             added.append((event, listener))

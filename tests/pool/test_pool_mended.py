@@ -23,10 +23,10 @@ def test_a_hook_that_exits_loses_no_slot(make_pool, hook):
             raise SystemExit
         return {}
 
-    pool = make_pool(max_size=1, timeout=0.2, **{hook: exit_once})
+    pool = make_pool(max_size=1, timeout=BOUND, **{hook: exit_once})
     with pytest.raises(PoolError):
         pool.acquire()
-    pool.release(pool.acquire(1))
+    pool.release(pool.acquire())
 
 
 def test_a_connection_that_dies_before_it_is_watched_loses_no_slot(stepped, driver):
@@ -63,7 +63,7 @@ def test_wait_waits_again_after_a_resize(make_pool, driver):
 
 def test_a_death_is_noticed_in_the_parent_of_a_fork(make_pool):
     """`resume` starts no thread, and `post` needs one."""
-    pool = make_pool(max_size=1, timeout=0.3)
+    pool = make_pool(max_size=1, timeout=BOUND)
     held = [pool.acquire()]
     pool.before_fork(5)
     pool.after_fork_in_parent()
@@ -106,7 +106,8 @@ def test_one_probe_at_a_time(make_pool, driver):
     pool = make_pool(max_size=3, reconnect_timeout=0)
     for _ in range(2):
         with pytest.raises(Exception, match="down"):
-            pool.acquire(1)
+            pool.acquire(BOUND)
+        driver.does_connect.wait_entered()
     eventually(lambda: driver.does_connect.running == 0)
     driver.does_connect.outcome = "slow"
     driver.does_connect.most_running = 0
@@ -178,7 +179,7 @@ def test_resize_down_counts_what_is_being_opened(make_pool, driver):
     driver.does_connect.gate.set()
     for each in waiting:
         pool.release(each())
-    eventually(lambda: pool.snapshot().size <= 1, 1)
+    eventually(lambda: pool.snapshot().size <= 1, BOUND)
 
 
 def test_resize_to_nothing_is_refused(stepped):
@@ -201,7 +202,7 @@ def test_release_in_a_finalizer_while_others_wait(make_pool):
 
     thread = threading.Thread(target=collected_under_the_lock, daemon=True)
     thread.start()
-    thread.join(1)
+    thread.join(BOUND)
     stuck = thread.is_alive()
     while thread.is_alive():  # let it go on, so that the test can end
         if lock.locked():

@@ -2,6 +2,7 @@
 
 import random
 import threading
+from time import monotonic
 
 import pytest
 
@@ -131,7 +132,7 @@ def test_the_connection_used_last_is_the_next(make_pool):
 
 def test_an_exhausted_pool_says_how_it_stands(make_pool, database):
     pool = make_pool({"max_size": 2, "timeout": 0.1})
-    leased = [pool.acquire(), pool.acquire()]
+    leased = [pool.acquire(timeout=10), pool.acquire(timeout=10)]
     with pytest.raises(carpool.PoolTimeout) as caught:
         pool.acquire()
     server = pool.driver.name
@@ -142,7 +143,7 @@ def test_an_exhausted_pool_says_how_it_stands(make_pool, database):
     )
     for connection in leased:
         pool.release(connection)
-    with pool.connection() as connection:
+    with pool.connection(timeout=10) as connection:
         assert value(connection, "SELECT 1") == 1
 
 
@@ -220,8 +221,17 @@ def test_a_drain_replaces_the_idle_now_and_the_leased_as_they_come(make_pool, da
 
 
 def test_a_connection_is_replaced_before_its_lifetime_ends(make_pool, database):
-    pool = make_pool({"min_size": 1, "max_size": 2, "max_lifetime": 0.5})
+    beside = []  # for each that is opened: all that are there by then
+
+    def configure(_connection):
+        beside.append({row.pid for row in database.sessions()})
+
+    pool = make_pool({"min_size": 1, "max_size": 2, "configure": configure})
     pool.wait()
     (first,) = database.sessions()
+    (entry,) = pool._ledger.entries
+    entry.due_at = monotonic()  # the end itself is far off
+    pool._crew.submit(pool._keeper.sweep)
     eventually(lambda: first.pid not in [row.pid for row in database.sessions()])
     assert database.sessions(), "the next one was there first"
+    assert [first.pid in pids for pids in beside] == [True, True]

@@ -56,9 +56,10 @@ def test_one_of_several_is_killed(make_pool, database):
 
 def test_a_session_that_times_out_by_itself(make_pool, database):
     """The server says why before it hangs up: there is something to read, and then the end."""
-    pool = make_pool({}, options="-c idle_session_timeout=50ms")
+    pool = make_pool({"reset": None})
     with pool.connection() as connection:
         pid = pid_of(connection)
+        run(connection, "SET idle_session_timeout = '50ms'")
     database.wait_for_sessions(0)
     with pool.connection() as connection:
         assert pid_of(connection) != pid

@@ -20,6 +20,14 @@ from tests.probing import ROOT, STUCK, eventually
 
 NAME = "shop"
 PUBLISH = "publisher.publisher.publish()"  # or within a second, by itself
+PATIENT = f"from carpool.telemetry import health; health.STALE = {STUCK}"
+
+SEEN = """
+def ask(*given, ask=ask):
+    found = ask(*given)
+    publisher.publisher.publish()
+    return found
+"""  # whoever has asked is on the board
 
 
 @pytest.fixture
@@ -35,9 +43,11 @@ def shop(project, database):
 
     def start(**options):
         pool = {"name": NAME, "max_size": 3} | options
-        return project(
+        process = project(
             {"default": database.django(ENGINE="carpool.postgresql", OPTIONS={"pool": pool})}
         )
+        process.do(SEEN)
+        return process
 
     return start
 
@@ -73,10 +83,13 @@ def start(directory):
 
 @pytest.fixture
 def carpool(start):
-    """Run the program to its end; returns its exit status, output and errors."""
+    """Run the program to its end; returns its exit status, output and errors.
+
+    To it, a process that has told nothing for some seconds is well.
+    """
 
     def run(*words):
-        command = start(*words)
+        command = start(*words, code=PATIENT)
         out, err = command.communicate(timeout=STUCK)
         return command.returncode, out, err
 
@@ -115,6 +128,7 @@ def test_status_of_one_pool_as_json(shop, project, carpool):
     process, other = shop(), project()
     process.do("request()")
     other.do("request()")
+    other.do(PUBLISH)
     assert len(json.loads(carpool("status", "--json")[1])["pools"]) == 2
     code, out, _ = carpool("status", NAME, "--json")
     told = json.loads(out)

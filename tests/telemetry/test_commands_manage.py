@@ -14,13 +14,18 @@ from django.test import override_settings
 from carpool.host import places
 from carpool.management import servers
 from carpool.options import Options
+from carpool.telemetry import health
 from tests.probing import ROOT, STUCK
 
 
 @pytest.fixture
 def manage(capsys, directory, monkeypatch):
-    """Run a command; returns its exit status, output and errors."""
+    """Run a command; returns its exit status, output and errors.
+
+    To it, a process that has told nothing for some seconds is well.
+    """
     monkeypatch.setenv("CARPOOL_DIR", str(directory))
+    monkeypatch.setattr(health, "STALE", STUCK)
 
     def run(*words):
         code = 0

@@ -40,7 +40,8 @@ def test_a_server_that_restarts_in_a_pause_fails_no_request(
     for each in workers:
         each.do(LOAD)
     eventually(lambda: all(each.do("done[0]") > 10 for each in workers))
-    [pool] = eventually(lambda: look()["pools"])
+    eventually(lambda: [len(each["parts"]) for each in look()["pools"]] == [len(workers)])
+    [pool] = look()["pools"]
     number = orders.give(str(directory), "pause", pool["name"])
     eventually(lambda: look()["pools"][0]["obeyed"] >= number)
     eventually(lambda: look()["pools"][0]["leased"] == 0)

@@ -79,16 +79,23 @@ def test_new_sizes_hold_for_the_processes_of_now(project, look, give):
     assert [part["figures"]["max_size"] for part in look()["pools"][0]["parts"]] == [3, 4]
 
 
+def one_waits_after_a_timeout(pools):
+    return next((each for each in pools if (each["timeouts"], each["waiting"]) == (1, 1)), None)
+
+
 def test_a_pause_can_come_before_the_first_process(project, directory, look, tmp_path):
     name = f"sqlite:{tmp_path / 'db.sqlite3'}"
     first = orders.give(str(directory), "pause", name)
-    process = project(timeout=0.05)
+    process = project(timeout=30)
     with pytest.raises(Exception, match="PAUSED"):
-        process.do("ask()")
+        process.do("connection.pool.acquire(0.05)")
+    process.tell("ask()")
+    pool = eventually(lambda: one_waits_after_a_timeout(look()["pools"]))
+    assert pool["paused"]
     second = orders.give(str(directory), "resume", name)
     assert second > first
     eventually(lambda: look()["pools"][0]["obeyed"] == second)
-    assert process.do("ask()") == 1
+    assert process.answer() == 1
 
 
 def test_other_pools_are_left_alone(project, directory, look):

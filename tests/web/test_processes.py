@@ -19,7 +19,7 @@ def two(database, tmp_path):
     """Two processes that serve the site from pools of their own."""
     entry = database.django(
         ENGINE="carpool.postgresql",
-        OPTIONS={"pool": {"max_size": 3, "mode": "transaction", "timeout": 1}},
+        OPTIONS={"pool": {"max_size": 3, "mode": "transaction", "timeout": 5}},
     )
     with sites(tmp_path, number=2, WEB_DATABASES=json.dumps({"default": entry})) as running:
         yield running
