@@ -15,6 +15,7 @@ from carpool.host import places
 from carpool.management import servers
 from carpool.options import Options
 from carpool.telemetry import health
+from support import brokers
 from tests.probing import ROOT, STUCK
 
 
@@ -73,6 +74,18 @@ def test_status_asks_the_server_itself(manage, project, database, django_databas
     assert "\n             room for 197: max_connections 200 less 3 reserved\n" in out
     told = json.loads(manage("status", "default", "--json")[1])
     assert (told["server"]["shop"]["sessions"], told["pools"][0]["open"]) == (2, 2)
+
+
+@pytest.mark.parametrize("timeout", [10, 1e12])
+def test_how_any_client_gets_a_session_is_told_by_alias(
+    manage, database, django_databases, directory, timeout
+):
+    """Also where no process has asked for the pool yet: then it is made."""
+    django_databases(default=entry(database, share="host", timeout=timeout))
+    code, out, _ = manage("broker", "url", "default")
+    brokers.end_broker(str(directory))
+    assert code == 0
+    assert out.startswith(f"postgresql:///{database.name}?host={directory}/")
 
 
 def test_a_server_whose_pool_nobody_uses_is_told_of(manage, database, django_databases):

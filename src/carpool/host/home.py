@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 # Seconds that the broker is given to start, and then to log in, however short the timeout.
 START = 5.0
 PATIENCE = 10.0  # seconds for a command to be answered
+LONGEST = 2e6  # seconds, more than which a socket does not wait
 ATTEMPTS = 2  # to tell it: one may end meanwhile
 
 
@@ -58,6 +59,7 @@ class Lodging:
     @contextmanager
     def kept(self, deadline: float) -> Iterator[Home]:
         """Give the same to connect to: one found just now stays, whoever else leaves meanwhile."""
+        deadline = min(deadline, monotonic() + LONGEST)
         with ExitStack() as keeping:
             yield self.present or self._first(deadline, keeping)
 

@@ -21,7 +21,7 @@ from carpool.errors import PoolTimeout, TooManyRequests
 from carpool.host import frames
 from carpool.host.borrowing import Borrowing
 from carpool.host.cleaner import Cleaner
-from carpool.host.home import Lodging
+from carpool.host.home import LONGEST, Lodging
 from carpool.host.tally import Tally
 from carpool.host.watcher import Watcher
 from carpool.pool import fork, hooks, leaks
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from carpool.options import Options
 
 C = TypeVar("C")
-LONGEST = 2e6  # seconds, more than which a socket does not wait
 logger = logging.getLogger("carpool.pool")
 
 
