@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from carpool import Options, __version__
-from carpool.host import control, start
+from carpool.host import control, lock, start
 from carpool.host.handoff import OPTIONS
 from carpool.host.house import SOCKETS
 from support.proxy import Proxy
@@ -105,6 +105,61 @@ def test_a_child_forked_while_the_broker_is_asked_keeps_no_pool(make_host):
             eventually(lambda: ends(host, name))
         finally:
             os.kill(child, signal.SIGKILL)
+
+
+def test_the_broker_leaves_after_a_guest_that_was_the_last(make_host, kind):
+    host = make_host(1, broker_linger=1)
+    worker = host.start()
+    worker.do(USE)
+    path, status = host.status()["path"], {"version": __version__, "want": "status"}
+    with socket.socket(socket.AF_UNIX) as guest:
+        guest.connect(f"{path}/{SOCKETS[kind]}")
+        with start.connect(host.place, STUCK, STUCK) as asking:
+            worker.close()
+
+            def is_left_alone():
+                told = control.ask_with_descriptors(asking, status, STUCK)[0]["broker"]
+                return not told["clients"] and told["uptime"] > 2  # when it last looked by itself
+
+            eventually(is_left_alone)
+            before = host.descriptors().count("socket")
+        eventually(lambda: host.descriptors().count("socket") < before)
+    eventually(lambda: lock.holder(host.place) is None)
+
+
+def test_who_waits_in_the_pool_that_is_closed_keeps_it_no_longer(make_host):
+    host = make_host(1)
+    with Proxy("127.0.0.1", host.database.server.port) as proxy:
+        worker = host.start(params={"port": proxy.port})
+        worker.do(USE)
+        proxy.hang()
+        proxy.cut()
+        worker.do(
+            "import threading\n"
+            "def work():\n"
+            "    try: pool.acquire()\n"
+            "    except Exception as error: told.append(type(error).__name__)\n"
+            "told, thread = [], threading.Thread(target=work)\n"
+            "thread.start()"
+        )
+        host.waiting(1)
+        worker.do("pool.close(); thread.join()")
+        eventually(lambda: not host.ask("status")["pools"])
+        assert worker.do("told") == ["PoolClosed"]
+
+
+def test_who_is_in_a_hurry_leaves_the_first_login_to_those_who_come_later(make_host):
+    host = make_host(1)
+    host.limit_to(3)  # of two pools
+    host.start(params={host.database.server.DBNAME: host.database.server.MAIN}).do(USE)
+    with Proxy("127.0.0.1", host.database.server.port) as proxy:
+        proxy.hang()
+        worker = host.start(params={"port": proxy.port})
+        with pytest.raises(Failed, match="within"):
+            worker.do("pool.acquire(0.1)")
+        assert [each["opening"] for each in host.ask("status")["pools"]] == [0, 1]
+        proxy.forward()
+        eventually(lambda: host.ask("status")["pools"][1]["idle"])
 
 
 # ------------------------------------------------------------------------------ a pause

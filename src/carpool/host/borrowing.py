@@ -180,8 +180,7 @@ class Borrowing(Lessor[C]):
         shell.ref = weakref.ref(connection, lambda _: self._died(key))
         if self._closed:  # while the broker was asked: nobody could find the shell, nor the home
             shell.close()
-            self._lodging.present = found
-            self._lodging.leave()
+            self._lodging.leave(found)
             raise PoolClosed(f"the pool {self.name} is closed")
         self._watcher.watch(shell)
         return shell

@@ -22,6 +22,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from carpool import __version__
+from carpool.errors import PoolTimeout
 from carpool.host import frames, routed
 from carpool.host.control import ANSWER_LIMIT, LIMIT, Lines, encode
 from carpool.host.door import Door
@@ -45,7 +46,7 @@ logger = logging.getLogger("carpool.host")
 LEAST_LINGER = 1.0  # seconds: who has asked for a pool needs a moment to connect to it
 CLEARING = 10.0  # seconds between two looks for pools that nobody needs
 LONGEST_REST = 300.0  # seconds that these stay, however long the broker does
-_THREADS = ASKERS + 4  # at most that wait for a pool's server, beside the pool's own: to cancel
+_THREADS = ASKERS + 4  # of a pool, beside its own, for what waits for the server: also to cancel
 
 
 class Broker:
@@ -179,7 +180,7 @@ class Broker:
         answer({"ok": True, "pools": [house.id]})
 
     def _close_unused(self, request: dict[str, Any], answer: Callable[..., object]) -> None:
-        """Close a pool, or those of a database, unless others are connected; answer then."""
+        """Close a pool, or those of a database, unless others need them; answer then."""
         houses = [each for each in self.houses.values() if each.is_meant(request)]
         told = {"ok": True, "in_use": [each.id for each in houses if each.is_needed()]}
         closing = {each.id for each in houses if not each.is_needed()}
@@ -215,7 +216,7 @@ class Broker:
 
         def known(error: BaseException | None) -> None:
             if error is not None:
-                if not (house.links or house.lender.waiting() or house.lender.supply.facts):
+                if not isinstance(error, PoolTimeout):  # then the login may yet succeed
                     self._drop_failed(house)
                 told = {"class": type(error).__name__, "args": frames.plain(error.args)}
                 answer({"ok": False, "error": told})
@@ -227,7 +228,9 @@ class Broker:
 
     def _drop_failed(self, house: House) -> None:
         """Keep nothing of a pool whose login has never worked, as with a wrong password."""
-        if self.houses.get(house.id) is house:
+        lender = house.lender
+        wanted = house.links or lender.waiting() or lender.supply.facts or lender.paused
+        if self.houses.get(house.id) is house and not wanted:
             self._let_go(house, lambda: None)
 
     def _house(self, request: dict[str, Any]) -> House:
@@ -252,7 +255,12 @@ class Broker:
         self._last_generation = generation.number
         # Its own, as one server that hangs takes all threads there are.
         executor = ThreadPoolExecutor(_THREADS, "carpool broker")
-        lender = Lender(driver, options, generation, self.loop, executor)
+        try:
+            lender = Lender(driver, options, generation, self.loop, executor)
+        except OSError:
+            generation.close(in_use=False)
+            executor.shutdown()
+            raise
         try:
             house = self.houses[name] = House(name, path, lender, self, kind)
         except OSError:
@@ -377,12 +385,15 @@ def serve(listener: socket.socket, place: Place, linger: float) -> None:
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     loop = Loop()
+
+    def end(number: int, _: object) -> None:
+        signal.signal(number, signal.SIG_DFL)  # who does not want to wait says it once more
+        loop.post(loop.stop)
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: loop.post(loop.stop))
+        signal.signal(number, end)
     broker = Broker(listener, place, linger, loop)
     try:
         loop.run()
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.SIG_DFL)  # who does not want to wait says it once more
         broker.close()

@@ -9,6 +9,7 @@ import os
 import socket
 import struct
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -73,13 +74,23 @@ def ask(place: Place, request: Mapping[str, Any], timeout: float) -> dict[str, A
     Raises FileNotFoundError or ConnectionRefusedError if none runs, another OSError (TimeoutError,
     ConnectionError) or ValueError if it does not answer as it should within `timeout` seconds.
     """
-    with socket.socket(socket.AF_UNIX) as connection:
+    connection = socket.socket(socket.AF_UNIX)
+    try:
         connection.settimeout(timeout)
         connection.connect(os.fspath(place.control))
         answer, descriptors = ask_with_descriptors(connection, request, timeout)
+    finally:
+        hang_up(connection)
     for descriptor in descriptors:
         os.close(descriptor)
     return answer
+
+
+def hang_up(connection: socket.socket) -> None:
+    """Close a connection, whoever has a copy of it: a child that another thread has forked."""
+    with suppress(OSError):  # the other end has
+        connection.shutdown(socket.SHUT_RDWR)
+    connection.close()
 
 
 def ask_with_descriptors(

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import socket
 from contextlib import ExitStack, contextmanager, suppress
 from threading import Lock
-from time import monotonic
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from carpool import __version__
@@ -16,6 +15,7 @@ from carpool.host.handoff import OPTIONS
 from carpool.host.shell import GRACE, error_of
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterator
 
     from carpool.host.handoff import Handoff
@@ -85,54 +85,61 @@ class Lodging:
             self.present = self._find(monotonic() + START, keeping)
 
     def tell(self, want: str) -> None:
-        """Have the broker drain, pause or resume the pool. Raises `PoolError` if that fails."""
-        error: Any = "it knows of no such pool"
+        """Have the broker drain, pause or resume the pool."""
         for _ in range(ATTEMPTS):
             try:
                 with self.kept(monotonic() + START) as home:
-                    if self._command(want, home):
-                        return
+                    answer = self._command(want, home)
+                if answer.get("ok"):
+                    return
+                error = answer["error"]["args"][0]
             except (FileNotFoundError, ConnectionError) as gone:
-                error = gone
+                error = str(gone)
             except (OSError, ValueError) as silent:
                 raise self._silent(silent) from silent
             self.lose()  # there is another by now, or will be
         raise PoolError(f"{self._name}: the broker could not be told to {want}: {error}")
 
-    def leave(self) -> None:
-        """Have the broker close the pool, if nobody else has a part in it."""
-        former, self.present = self.present, None
-        if former is not None:
+    def leave(self, home: Home | None) -> None:
+        """Have the broker close the pool there, if nobody else has a part in it."""
+        self.present = None
+        if home is not None:
             with suppress(OSError, ValueError):  # there is no broker any more
-                self._command("close", former)
+                self._command("close", home)
 
-    def _command(self, want: str, home: Home) -> bool:
+    def _command(self, want: str, home: Home) -> dict[str, Any]:
         request = {"version": __version__, "want": want, "pool": home.pool}
-        answer = control.ask(places.find(self._options.broker_dir), request, PATIENCE)
-        return bool(answer.get("ok"))
+        return control.ask(places.find(self._options.broker_dir), request, PATIENCE)
 
     def _find(self, deadline: float, keeping: ExitStack) -> Home:
         """Ask the broker for the pool, to be kept so long; starts the broker if there is none."""
         while True:
             try:
-                return self._ask(deadline, keeping)
+                connection, deadline = self._reach(deadline)
+                keeping.callback(control.hang_up, connection)
+                return self._ask(connection, deadline)
             except (OSError, ValueError) as error:
+                keeping.close()
                 # One that has ended meanwhile will be followed by another.
                 if not isinstance(error, ConnectionError) or monotonic() > deadline:
                     raise self._silent(error) from error
+            sleep(start.PAUSE)
+
+    def _reach(self, deadline: float) -> tuple[socket.socket, float]:
+        """Connect to the broker; where it has to be started, there is more time."""
+        place, linger = places.find(self._options.broker_dir), self._options.broker_linger
+        connection = start.reach(place, deadline)
+        if connection is None:
+            deadline = max(deadline, monotonic() + START)
+            connection = start.connect(place, linger, deadline - monotonic())
+            deadline = max(deadline, monotonic() + START)
+        return connection, deadline
 
     def _silent(self, error: Exception) -> PoolError:
         return PoolError(f"{self._name}: the broker does not answer: {error}")
 
-    def _ask(self, deadline: float, keeping: ExitStack) -> Home:
+    def _ask(self, connection: socket.socket, deadline: float) -> Home:
         driver, options = self._driver, self._options
-        place = places.find(options.broker_dir)
-        connection = start.reach(place, deadline)
-        if connection is None:
-            deadline = max(deadline, monotonic() + START)
-            connection = start.connect(place, options.broker_linger, deadline - monotonic())
-            deadline = max(deadline, monotonic() + START)
-        keeping.callback(_hang_up, connection)
         patience = max(0.0, deadline - monotonic())
         request = {
             "version": __version__,
@@ -150,10 +157,3 @@ class Lodging:
         finally:
             for each in descriptors:
                 os.close(each)
-
-
-def _hang_up(connection: socket.socket) -> None:
-    """Close a connection, whoever has a copy of it: a child that another thread has forked."""
-    with suppress(OSError):  # the other end has
-        connection.shutdown(socket.SHUT_RDWR)
-    connection.close()

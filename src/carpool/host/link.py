@@ -54,6 +54,7 @@ class Guest:
         self._house.guests.discard(self)
         self._loop.unwatch(self._socket)
         self._socket.close()
+        self._house.left()
 
     def _say(self, answer: bytes) -> None:
         if answer:
@@ -92,6 +93,7 @@ class Guest:
             link.take(self._greeter.rest)
         elif isinstance(outcome, Cancel):
             self._house.cancel(outcome, self._socket)
+            self._house.left()
         else:
             talk = conversation(self._house.kind, outcome, answer)
             visit = Visit(self._socket, self._house, self.number, self.secret, talk)

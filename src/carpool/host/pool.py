@@ -104,10 +104,12 @@ class HostPool(Borrowing[C]):
     def _exchange(self, shell: Shell[C], wanted: C) -> Shell[C]:
         for each in self._idle.copy():
             if each.connection is wanted:
-                with suppress(ValueError, IndexError):  # somebody else was faster
+                try:
                     self._idle.remove(each)
-                    self._shelve(shell)
-                    return each
+                except (ValueError, IndexError):  # somebody else was faster
+                    continue
+                self._shelve(shell)
+                return each
         return shell
 
     def _acquire_slowly(self, shell: Shell[C] | None, timeout: float | None) -> C:
@@ -341,14 +343,15 @@ class HostPool(Borrowing[C]):
         worker does it. May be called again.
         """
         self._closed = True
+        home = self._lodging.present  # before those who wait take the broker for lost
         self._give_all_back()
         for shell in self._asking.copy():
             shell.hang_up()
         if timeout:
             self.crew.finish(timeout)  # first: while somebody is connected, it is in use
-            self._lodging.leave()
+            self._lodging.leave(home)
         else:
-            self.crew.submit(self._lodging.leave)
+            self.crew.submit(lambda: self._lodging.leave(home))
         self._watcher.stop(timeout)
 
     def _give_all_back(self) -> None:

@@ -170,7 +170,7 @@ class Shell(Generic[C]):
         """
         if self._held:
             self.give_up(frames.BACK)
-        received = array.array("i")  # descriptors that belong to nobody yet, whatever is raised
+        received = array.array("i")  # descriptors that belong to nobody yet: closed in the end
         try:
             self._heed(self._ask(timeout, received), received)
         finally:
@@ -230,8 +230,8 @@ class Shell(Generic[C]):
                 os.set_inheritable(each, False)
         inode, line = os.fstat(received[0]).st_ino, table.line(slot)
         self._taken = table.clock()
-        # What belonged to the one that lies there is closed after it has been replaced. Nothing is
-        # called before all of this is done: only there can a signal's handler raise something.
+        # What belonged to the one that lies there is closed after it has been replaced. No function
+        # begins or ends before all of this is done: there a signal's handler may raise something.
         received[1], self._lock = self._lock, received[1]
         received[2], self._tether = self._tether, received[2]
         self._lease, self.slot, self._line, self._held = lease, slot, line, True

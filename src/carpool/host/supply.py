@@ -6,6 +6,7 @@ which post their results.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
     from carpool.host.loop import Loop
     from carpool.options import Options
 
+logger = logging.getLogger("carpool.host")
+
 ASK_FOR = 5.0  # seconds for which the pool is asked for a connection, before it is asked again
-NO_ROOM = 1.0  # seconds for which a pool that could not do what its size allows is left alone
+NO_ROOM = 1.0  # seconds for which what could not be done, but should have been, is left alone
 ASKERS = 28  # threads at most that ask the pool at a time
 AGAIN = 0.02  # seconds between two looks at what an earlier broker has left
 
@@ -107,8 +110,14 @@ class Supply:
     def _watch_foreign(self) -> None:
         if not self._foreign or self._ended:
             return
-        self._loop.later(AGAIN, self._watch_foreign)  # first, as the rest may fail
-        foreign = self._generation.foreign()
+        try:
+            foreign = self._generation.foreign()
+        except OSError as error:  # no descriptor is left, perhaps
+            extra = {"pool": self.pool.name, "reason": type(error).__name__}
+            logger.warning("%s: cannot see what is left: %s", self.pool.name, error, extra=extra)
+            self._loop.later(NO_ROOM, self._watch_foreign)
+            return
+        self._loop.later(AGAIN, self._watch_foreign)
         if foreign != self._foreign:
             self._foreign = foreign
             self._resize()

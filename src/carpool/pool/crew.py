@@ -103,10 +103,14 @@ class Crew:
             self._staff()
 
     def work_off(self, timeout: float) -> bool:
-        """Wait up to `timeout` seconds for what has been submitted; tells whether all is done."""
+        """Wait up to `timeout` seconds for what has been submitted; tells whether all is done.
+
+        In one of its own threads it does not wait: that would be for itself.
+        """
         with self._lock:
-            own = threading.current_thread() in self._threads  # whose task waits here
-            return self._done.wait_for(lambda: self._load <= own, timeout)
+            if threading.current_thread() in self._threads:
+                return False
+            return self._done.wait_for(lambda: not self._load, timeout)
 
     def finish(self, timeout: float) -> None:
         """End the threads and do here what they have left undone. Later tasks start new ones."""
