@@ -151,8 +151,10 @@ def fed(pieces):
         except ValueError as error:
             return answer, str(error)
         assert len(greeter._buffer) <= g.LIMIT + g.HEADER + len(piece)
-        if greeter.outcome or greeter._refused:
+        if greeter.outcome:
             return answer, greeter.outcome, greeter.rest + b"".join(pieces[at + 1 :])
+        if greeter._refused:  # of one that is turned away nothing is read any more
+            break
     return answer, None, b""
 
 
@@ -182,6 +184,7 @@ streams = st.one_of(
 @example(response() + b"rest", [1, 40, 80])
 @example(response(plugin=b"other") + packet(3, b"x") + b"rest", [1, 90])
 @example(response("me", extended=0) + b"rest", [30])
+@example(b'"\0\0\x01\0\x02' + bytes(34), [38])
 def test_no_stream_raises_anything_else_and_pieces_do_not_matter(stream, cuts):
     ends = sorted({min(cut, len(stream)) for cut in cuts} | {len(stream)})
     pieces = [stream[start:end] for start, end in zip([0, *ends], ends, strict=False)]
