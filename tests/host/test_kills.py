@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections import Counter
 
 import pytest
 
@@ -169,7 +170,8 @@ def processes(host):
 
 def is_as_before(host, before):
     eventually(lambda: not host.working(), SOON)
-    eventually(lambda: host.descriptors() == before, SOON)
+    # At first it may have had one open that was about to be closed, as of an earlier victim's.
+    eventually(lambda: not Counter(host.descriptors()) - Counter(before), SOON)
     assert len(host.sessions()) <= host.max_size
 
 

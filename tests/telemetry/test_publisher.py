@@ -74,6 +74,8 @@ PROGRAM = (
     PROJECT
     + """
 import warnings
+from carpool.pool import fork
+fork.AT_EXIT = 30  # seconds; it ends no sooner for that
 request(2)
 {act}
 """
