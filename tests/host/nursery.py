@@ -147,6 +147,7 @@ def obey(channel):
     names = {"say": say, "halt": lambda *where, **how: halt(say, *where, **how)}
     for each in (
         open_pool,
+        acquire_in_vain,
         Load,
         Shell,
         HostPool,
@@ -177,6 +178,21 @@ def obey(channel):
 def open_pool(driver, params, options):
     """Return the pool of a process; `driver` is a class' dotted path."""
     return HostPool(pkgutil.resolve_name(driver)(**params), Options(**options))
+
+
+def acquire_in_vain(pool):
+    """Have a thread acquire; returns it, and the kinds of errors that it is told."""
+    told = []
+
+    def work():
+        try:
+            pool.acquire()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the test is to know
+            told.append(type(error).__name__)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread, told
 
 
 class Load:

@@ -134,14 +134,7 @@ def test_who_waits_in_the_pool_that_is_closed_keeps_it_no_longer(make_host):
         worker.do(USE)
         proxy.hang()
         proxy.cut()
-        worker.do(
-            "import threading\n"
-            "def work():\n"
-            "    try: pool.acquire()\n"
-            "    except Exception as error: told.append(type(error).__name__)\n"
-            "told, thread = [], threading.Thread(target=work)\n"
-            "thread.start()"
-        )
+        worker.do("thread, told = acquire_in_vain(pool)")
         host.waiting(1)
         worker.do("pool.close(); thread.join()")
         eventually(lambda: not host.ask("status")["pools"])

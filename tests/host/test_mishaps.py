@@ -267,11 +267,7 @@ def test_who_waits_for_the_first_answer_as_the_pool_is_closed_leaves_nothing(mak
     host.broker.suspend()
     worker.do(
         "import threading\n"
-        "def work():\n"
-        "    try: pool.acquire()\n"
-        "    except Exception as error: told.append(type(error).__name__)\n"
-        "told, thread = [], threading.Thread(target=work)\n"
-        "thread.start()\n"
+        "thread, told = acquire_in_vain(pool)\n"
         "eventually(pool._lodging._finding.locked)\n"
         "pool.close()"
     )

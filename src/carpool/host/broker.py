@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("carpool.host")
 
-LEAST_LINGER = 1.0  # seconds: who has asked for a pool needs a moment to connect to it
+LEAST_LINGER = 1.0  # seconds: who has started the broker needs a moment to ask for a pool
 CLEARING = 10.0  # seconds between two looks for pools that nobody needs
 LONGEST_REST = 300.0  # seconds that these stay, however long the broker does
 _THREADS = ASKERS + 4  # of a pool, beside its own, for what waits for the server: also to cancel
